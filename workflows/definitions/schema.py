@@ -1,0 +1,165 @@
+"""What a template says, as frozen values: workflow, stages, tasks, policies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+Json = Any
+"""A JSON value as the strict parser gives it: None, bool, int, float, str, list or dict."""
+
+
+class TaskKind(StrEnum):
+    """Who does a task: a service behind a queue, a person, or an in-process step."""
+
+    SERVICE = "SERVICE"
+    HUMAN = "HUMAN"
+    STEP = "STEP"
+
+
+class FailurePolicy(StrEnum):
+    """What follows when the attempts of a task are spent."""
+
+    HALT = "halt"
+    ROLLBACK = "rollback"
+    CONTINUE = "continue"
+
+
+class Effect(StrEnum):
+    """What an outcome that a person picks does to the task."""
+
+    COMPLETE = "complete"
+    FAIL = "fail"
+    RETURN = "return"
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often a task is tried in one round, and how long to wait in between (seconds)."""
+
+    max_attempts: int = 1
+    delay_seconds: float = 0
+    backoff: float = 2.0
+    max_delay_seconds: float = 3600
+    jitter: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One of the answers that a person may give to a human task.
+
+    `return_to` is the name as the template says it, `return_position` the position of the task that it means.
+    """
+
+    name: str
+    label: str
+    effect: Effect = Effect.COMPLETE
+    return_to: str | None = None
+    return_position: int | None = None
+
+
+DEFAULT_OUTCOMES = (Outcome(name="complete", label="Complete"),)
+
+
+@dataclass(frozen=True, slots=True)
+class CompensationDefinition:
+    """How a completed task is undone in a rollback: by a queue, a step or a person (exactly one of the three).
+
+    `extra` are the fields that travel in its `CompensateTask`, over those of the task.
+    """
+
+    task_queue: str | None = None
+    step: str | None = None
+    assigned_to: str | None = None
+    retry: RetryPolicy = RetryPolicy()
+    timeout_seconds: float | None = None
+    extra: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskDefinition:
+    """One task of a template.
+
+    `position` counts tasks over the whole workflow, in stage order and then template order; `parents` and
+    `children` are positions of tasks of the same stage. The engine addresses tasks by position only.
+    """
+
+    task_name: str
+    stage_name: str
+    position: int
+    stage_position: int
+    kind: TaskKind
+    parents: tuple[int, ...] = ()
+    children: tuple[int, ...] = ()
+    task_queue: str | None = None
+    step: str | None = None
+    assigned_to: str | None = None
+    business_status: str | None = None
+    title: str | None = None
+    description: str | None = None
+    form: Mapping[str, Json] | None = None
+    outcomes: tuple[Outcome, ...] = ()
+    due_in_seconds: float | None = None
+    escalate_to: str | None = None
+    four_eyes: bool = False
+    quorum: Json = None
+    retry: RetryPolicy = RetryPolicy()
+    timeout_seconds: float | None = None
+    on_failure: FailurePolicy = FailurePolicy.HALT
+    compensate: CompensationDefinition | None = None
+    when: Json = None
+    has_when: bool = False
+    extra: Mapping[str, Json] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """This will give `STAGE/TASK`, the name that people read."""
+        return f"{self.stage_name}/{self.task_name}"
+
+    @property
+    def offered_outcomes(self) -> tuple[Outcome, ...]:
+        """This will give the declared outcomes, or the one default outcome `complete`."""
+        return self.outcomes or DEFAULT_OUTCOMES
+
+
+@dataclass(frozen=True, slots=True)
+class StageDefinition:
+    """One stage. `position` is its place in ascending `stage_order`; its tasks are `first … end-1` of the workflow."""
+
+    stage_name: str
+    stage_order: float
+    position: int
+    first: int
+    end: int
+
+
+@dataclass(frozen=True)
+class WorkflowDefinition:
+    """A parsed template: `stages` ascend by `stage_order`, `tasks` by position; `raw` is the JSON as published."""
+
+    workflow_name: str
+    component_name: str
+    stages: tuple[StageDefinition, ...]
+    tasks: tuple[TaskDefinition, ...]
+    context_schema: Mapping[str, Json] | None = None
+    on_failure: FailurePolicy = FailurePolicy.HALT
+    timeout_seconds: float | None = None
+    raw: Mapping[str, Json] = field(default_factory=dict)
+
+    @cached_property
+    def task_positions(self) -> Mapping[tuple[str, str], int]:
+        """This will map (stage_name, task_name) to the task's position."""
+        return {(task.stage_name, task.task_name): task.position for task in self.tasks}
+
+    @cached_property
+    def stage_positions(self) -> Mapping[str, int]:
+        """This will map stage_name to the stage's position."""
+        return {stage.stage_name: stage.position for stage in self.stages}
+
+    def tasks_of(self, stage: int) -> tuple[TaskDefinition, ...]:
+        """This will give the tasks of the stage at that position, in template order."""
+        where = self.stages[stage]
+        return self.tasks[where.first : where.end]
