@@ -1,0 +1,46 @@
+"""How a decision answers a command, and what it may ask of the world."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+from workflows.engine.events import Event
+from workflows.engine.snapshot import Snapshot
+
+
+class Accepted(NamedTuple):
+    """The command is carried out: these events happened, and this is the instance after them."""
+
+    events: tuple[Event, ...]
+    snapshot: Snapshot
+
+
+class Duplicate(NamedTuple):
+    """The command has been carried out before; nothing changes."""
+
+    reason: str
+
+
+class Rejected(NamedTuple):
+    """The command is not carried out.
+
+    `code` is a problem code of the contract; `errors` point at faults of the input.
+    """
+
+    code: str
+    reason: str
+    errors: tuple[Mapping[str, str], ...] = ()
+
+
+Decision = Accepted | Duplicate | Rejected
+
+
+class World(Protocol):
+    """What a decision can't know by itself."""
+
+    def assignee_kind(self, name: str) -> str:
+        """This will tell whether the name is that of a `user` or a `group` ("" for neither)."""
+
+    def chance(self) -> float:
+        """This will give a number from 0 up to, not including, 1 (for jitter)."""
