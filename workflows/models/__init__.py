@@ -1,0 +1,34 @@
+"""Rows, their moves, their querysets. Re-exported because Django looks here."""
+
+from workflows.models.access import ApiToken, IdempotencyRecord
+from workflows.models.deadline import Deadline, DeadlineKind
+from workflows.models.event_log import LoggedEvent
+from workflows.models.handled_message import HandledMessage
+from workflows.models.human_task import HumanTask, HumanTaskDraft
+from workflows.models.instance import StageInstance, TaskInstance, WorkflowInstance
+from workflows.models.lease import Lease
+from workflows.models.outbox import OutboxMessage
+from workflows.models.people import Person, Role, person_of
+from workflows.models.quarantine import QuarantinedMessage
+from workflows.models.template import WorkflowTemplate
+
+__all__ = [
+    "ApiToken",
+    "Deadline",
+    "DeadlineKind",
+    "HandledMessage",
+    "HumanTask",
+    "HumanTaskDraft",
+    "IdempotencyRecord",
+    "Lease",
+    "LoggedEvent",
+    "OutboxMessage",
+    "Person",
+    "QuarantinedMessage",
+    "Role",
+    "StageInstance",
+    "TaskInstance",
+    "WorkflowInstance",
+    "WorkflowTemplate",
+    "person_of",
+]

@@ -1,0 +1,136 @@
+"""Columns of our own: a protected FSM state, JSON kept as the text that was written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast
+
+import django_fsm
+from django.db import models
+from django.db.models.base import ModelState
+
+from workflows.engine.lifecycle import Move
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _Guard(django_fsm.FSMFieldDescriptor):  # type: ignore[misc]
+    """Refuses direct writes to a state.
+
+    django-fsm-2 switches `protected` off on the shared field object while a row is refreshed, which races between
+    threads and leaks when the refresh raises; here the row itself says that it is being loaded.
+    """
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        field = self.field
+        if field.protected and field.name in instance.__dict__ and not instance.__dict__.get("_state_loading"):
+            raise AttributeError(f"{field.name} of {type(instance).__name__} changes only through a transition")
+        field.set_proxy(instance, value)
+        field.set_state(instance, value)
+
+
+if TYPE_CHECKING:
+
+    class StateField(models.CharField[str, str]):
+        """A protected state column; its values are those of `states`."""
+
+        def __init__(self, *, states: Any, default: str, **options: Any) -> None: ...
+
+else:
+
+    class StateField(django_fsm.FSMField):
+        """A protected state column; its values are those of `states` (a StrEnum or a sequence of names)."""
+
+        descriptor_class = _Guard
+
+        def __init__(self, *args, states=(), **options):
+            self.states = tuple(str(state) for state in states)
+            options.setdefault("max_length", 24)
+            options["protected"] = True
+            super().__init__(*args, **options)
+
+        def deconstruct(self):
+            name, path, args, options = super().deconstruct()
+            options.pop("protected", None)
+            return name, path, args, options
+
+
+class StateModel(models.Model):
+    """A row with a protected state that can be read again from the database."""
+
+    class Meta:
+        abstract = True
+
+    @classmethod
+    def at_hand(cls, values: Mapping[str, Any]) -> Self:
+        """This will make a row from the columns that are known, to move it: cheaply, as nothing asks for the others.
+
+        A model's own constructor goes through every field and costs more than the decision it serves.
+        """
+        row = cls.__new__(cls)
+        row.__dict__.update(values)
+        row._state = ModelState()
+        return row
+
+    def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
+        """This will read the row again, its state included."""
+        self.__dict__["_state_loading"] = True
+        try:
+            super().refresh_from_db(*args, **kwargs)
+        finally:
+            self.__dict__.pop("_state_loading", None)
+
+
+def moves(move: Move) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """This will make a method the row's side of one legal move of the engine's table."""
+    return cast(
+        "Callable[[Callable[P, R]], Callable[P, R]]",
+        django_fsm.transition(field="state", source=[str(s) for s in move.source], target=str(move.target)),
+    )
+
+
+def states_check(*, name: str, states: Any) -> models.CheckConstraint:
+    """This will make the CHECK constraint that lets a state column hold nothing but its states."""
+    return models.CheckConstraint(condition=models.Q(state__in=[str(state) for state in states]), name=name)
+
+
+if TYPE_CHECKING:
+
+    class JsonText(models.Field[Any, Any]):
+        """A JSON value, kept as compact text."""
+
+else:
+
+    class JsonText(models.TextField):
+        """A JSON value, kept as compact text.
+
+        Not jsonb: that reorders keys, rewrites numbers and refuses what SQLite takes, so the two databases would
+        differ;
+        and nothing here is searched by its inside.
+        """
+
+        def from_db_value(self, value: str | None, expression: Any, connection: Any) -> Any:
+            """This will give the value that the text stands for; an empty text is null."""
+            return json.loads(value) if value else None
+
+        def get_prep_value(self, value: Any) -> str | None:
+            """This will give the text that is stored."""
+            return None if value is None else dump(value)
+
+        def value_to_string(self, obj: models.Model) -> str:
+            """This will give the text for a fixture."""
+            return dump(self.value_from_object(obj))
+
+        def to_python(self, value: Any) -> Any:
+            """This will leave values alone: texts are values, too."""
+            return value
+
+
+def dump(value: Any) -> str:
+    """This will write JSON as it is stored and sent: compact, in the order it came, as plain Unicode."""
+    return _encoder.encode(value)
+
+
+_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
