@@ -1,0 +1,1 @@
+"""The shell around the pure core: one transaction per batch of commands, and what follows its commit."""

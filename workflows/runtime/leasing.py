@@ -1,0 +1,216 @@
+"""Work handed out for a limited time, to workers without a broker.
+
+A lease changes no state: only its beginning is told.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.db.models import BooleanField, Case, Exists, F, OuterRef, Q, Subquery, When
+from django.utils import timezone
+
+from workflows.engine.commands import BeginTask
+from workflows.engine.lifecycle import InstanceState, TaskState
+from workflows.engine.outgoing import COMPENSATE_TASK, START_TASK
+from workflows.models import Lease, OutboxMessage, TaskInstance
+from workflows.models.locking import writing
+from workflows.runtime.asking import Asked
+from workflows.runtime.handling import handle
+from workflows.runtime.identity import message_id
+from workflows.runtime.listeners import Committed
+
+
+class LeaseLost(Exception):
+    """The lease has ended, and the work may be somebody else's by now. Drop what you did and lease again."""
+
+
+def lease(
+    queue: str, *, worker_id: str, max_tasks: int, lease_seconds: float, actor: str, at: dt.datetime | None = None
+) -> list[dict[str, Any]]:
+    """This will hand out up to `max_tasks` live messages of the queue, oldest first, each with `lease_id` and
+    `lease_until`.
+    """
+    moment = at or timezone.now()
+    taken = _take(queue, worker_id=worker_id, most=max_tasks, until=_after(moment, lease_seconds), at=moment)
+    if not taken:
+        return []
+    answers = handle(
+        *(
+            Asked(
+                command=BeginTask(
+                    stage_name=message.stage_name,
+                    task_name=message.task_name,
+                    attempt=message.attempt,
+                    compensation=held.compensation,
+                    worker=worker_id,
+                ),
+                target=held.instance_id,
+                actor=actor,
+                cause=str(held.id),
+            )
+            for held, message in taken
+        ),
+        at=moment,
+    )
+    handed = []
+    lost = []
+    for (held, message), answer in zip(taken, answers, strict=True):
+        if answer.applied:
+            handed.append({**message.payload, "lease_id": str(held.id), "lease_until": held.lease_until.isoformat()})
+        else:  # it was answered or withdrawn between the look and the take
+            lost.append(held.id)
+    if lost:
+        with writing():
+            Lease.objects.filter(pk__in=lost).delete()
+    return handed
+
+
+def extend(queue: str, lease_id: str, *, lease_seconds: float, at: dt.datetime | None = None) -> Mapping[str, Any]:
+    """This will give a worker more time, from now. Raises LeaseLost."""
+    moment = at or timezone.now()
+    until = _after(moment, lease_seconds)
+    try:
+        key = uuid.UUID(lease_id)
+    except ValueError:
+        raise LeaseLost from None
+    with writing():
+        # A lease is of one attempt; it ends with it.
+        live = _on_offer().filter(
+            instance=OuterRef("instance"),
+            position=OuterRef("position"),
+            queue=OuterRef("queue"),
+            undoing=OuterRef("compensation"),
+            live_attempt=OuterRef("attempt"),
+        )
+        held = Lease.objects.filter(Exists(live), pk=key, queue=queue, lease_until__gt=moment)
+        if not held.update(lease_until=until):
+            raise LeaseLost
+    return {"lease_id": lease_id, "lease_until": until.isoformat()}
+
+
+class Bell:
+    """Wakes those who wait for work on a queue. Wiring subscribes `ring` to commits."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._rung: dict[str, int] = {}
+
+    def ring(self, committed: Committed) -> None:
+        """This will wake whoever waits for one of the queues."""
+        if not committed.queues:
+            return
+        with self._condition:
+            for queue in committed.queues:
+                self._rung[queue] = self._rung.get(queue, 0) + 1
+            self._condition.notify_all()
+
+    def count(self, queue: str) -> int:
+        """This will tell how often the queue's bell has rung; hand it to `wait` to miss nothing in between."""
+        with self._condition:
+            return self._rung.get(queue, 0)
+
+    def wait(self, queue: str, timeout: float, *, since: int | None = None) -> bool:
+        """This will wait for the next ring after `since`; False when the time is over."""
+        with self._condition:
+            seen = self._rung.get(queue, 0) if since is None else since
+            return self._condition.wait_for(lambda: self._rung.get(queue, 0) > seen, timeout)
+
+
+bell = Bell()
+
+
+def _take(
+    queue: str, *, worker_id: str, most: int, until: dt.datetime, at: dt.datetime
+) -> list[tuple[Lease, OutboxMessage]]:
+    with writing():
+        offered = _offered(queue, most=most, at=at)
+        taken = []
+        for message, compensation, position in offered:
+            attempt = {
+                "instance_id": message.instance_id,
+                "position": position,
+                "compensation": compensation,
+                "attempt": message.attempt,
+            }
+            # The lease that has ended goes, and with it its id: a late extension or result under it is refused.
+            Lease.objects.filter(**attempt).delete()
+            held = Lease.objects.create(id=uuid.uuid4(), queue=queue, worker_id=worker_id, lease_until=until, **attempt)
+            taken.append((held, message))
+        return taken
+
+
+def _offered(queue: str, *, most: int, at: dt.datetime) -> list[tuple[OutboxMessage, bool, int]]:
+    """What may be handed out: live, not held, of an instance that goes on.
+
+    A task that somebody took without a lease stays theirs.
+    """
+    of_the_attempt = Lease.objects.filter(
+        instance=OuterRef("instance"),
+        position=OuterRef("position"),
+        compensation=OuterRef("undoing"),
+        attempt=OuterRef("live_attempt"),
+    )
+    tasks = list(
+        _on_offer()
+        .filter(
+            Q(task_type="SERVICE") | Q(undoing=True),
+            Q(state__in=[TaskState.SCHEDULED, TaskState.COMPENSATING])
+            | Q(state=TaskState.STARTED) & Exists(of_the_attempt),
+            ~Exists(of_the_attempt.filter(lease_until__gt=at)),
+            queue=queue,
+        )
+        .exclude(instance__state=InstanceState.SUSPENDED)
+        .order_by("offered_at", "id")
+        .select_for_update(skip_locked=True, of=("self",))[:most]
+    )
+    wanted = {
+        message_id(
+            task.instance_id,
+            event_name=COMPENSATE_TASK if task.undoing else START_TASK,
+            position=task.position,
+            attempt=task.live_attempt,
+            compensation=task.undoing,
+        ): task
+        for task in tasks
+    }
+    instances = {task.instance_id for task in tasks}
+    rows = OutboxMessage.objects.filter(instance__in=instances, message_id__in=list(wanted))
+    messages = {message.message_id: message for message in rows}
+    # Asked once more, now that the rows are locked: somebody may have taken one between the look and the lock.
+    held = set(
+        Lease.objects.filter(instance__in=instances, lease_until__gt=at).values_list(
+            "instance", "position", "compensation", "attempt"
+        )
+    )
+    return [
+        (messages[key], task.undoing, task.position)
+        for key, task in wanted.items()
+        if key in messages and (task.instance_id, task.position, task.undoing, task.live_attempt) not in held
+    ]
+
+
+def _on_offer() -> Any:
+    """Tasks with what a lease of them stands for: whether it is their `undoing`, and the `live_attempt`."""
+    newest_undoing = (
+        OutboxMessage.objects.filter(
+            instance=OuterRef("instance"), position=OuterRef("position"), event_name=COMPENSATE_TASK
+        )
+        .order_by("-attempt")
+        .values("attempt")[:1]
+    )
+    return TaskInstance.objects.annotate(
+        undoing=Case(When(state=TaskState.COMPENSATING, then=True), default=False, output_field=BooleanField()),
+        live_attempt=Case(When(state=TaskState.COMPENSATING, then=Subquery(newest_undoing)), default=F("attempt")),
+    )
+
+
+def _after(at: dt.datetime, seconds: float) -> dt.datetime:
+    return at + dt.timedelta(seconds=seconds)
+
+
+__all__: Sequence[str] = ("Bell", "LeaseLost", "bell", "extend", "lease")

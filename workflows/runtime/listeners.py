@@ -1,0 +1,78 @@
+"""Who is told after a commit.
+
+Filled by wiring; a listener must be quick, and its failure never undoes what is committed.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class HumanChange:
+    """A human task that came, went or changed hands; `before` is whom it was assigned to until now, where that
+    changed.
+    """
+
+    id: uuid.UUID
+    assigned_kind: str
+    assigned_to: str | None
+    claimed_by: str | None
+    is_open: bool
+    before: tuple[str, str | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one instance went through: `tasks` are the keys STAGE/TASK that moved, `events` names of what happened."""
+
+    instance_id: uuid.UUID
+    last_sequence: int
+    state: str
+    created: bool
+    component_name: str
+    workflow_name: str
+    tasks: tuple[str, ...]
+    events: tuple[str, ...]
+    human_tasks: tuple[HumanChange, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """One commit: what changed, which queues got messages, whether steps may run, the earliest clock newly armed."""
+
+    at: dt.datetime
+    changes: tuple[Change, ...]
+    queues: frozenset[str] = frozenset()
+    steps: bool = False
+    deadline: dt.datetime | None = None
+
+
+Listener = Callable[[Committed], None]
+_listeners: list[Listener] = []
+
+
+def subscribe(listener: Listener) -> Callable[[], None]:
+    """This will tell the listener of every commit of this process from now on; the answer ends that."""
+    _listeners.append(listener)
+    return lambda: _listeners.remove(listener) if listener in _listeners else None
+
+
+def tell(committed: Committed) -> None:
+    """This will tell everybody, one after the other, in the thread that committed."""
+    for listener in tuple(_listeners):
+        try:
+            listener(committed)
+        except Exception:
+            log.exception("A listener failed; what was committed stands")
+
+
+def anybody() -> bool:
+    """This will tell whether anybody listens."""
+    return bool(_listeners)

@@ -1,0 +1,75 @@
+"""A snapshot as the columns of its rows: what the rows must say if they agree with the log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from workflows.definitions.schema import TaskDefinition, TaskKind, WorkflowDefinition
+from workflows.engine.lifecycle import LIVE, TaskState
+from workflows.engine.snapshot import Compensation, Snapshot, Stage, Task
+
+STEP_QUEUE = "@steps"
+"""Where steps are offered: not a queue of any broker, but found by the same index."""
+
+
+def queue_of(definition: TaskDefinition) -> str:
+    """This will say where the task's attempts are offered ("" for a person without a notifier)."""
+    return STEP_QUEUE if definition.kind is TaskKind.STEP else definition.task_queue or ""
+
+
+def undo_queue_of(definition: TaskDefinition) -> str:
+    """This will say where the task's compensations are offered."""
+    how = definition.compensate
+    return "" if how is None else STEP_QUEUE if how.step else how.task_queue or ""
+
+
+def task_columns(definition: TaskDefinition, task: Task) -> dict[str, Any]:
+    """This will give the changing columns of a task's row."""
+    queue, offered_at = "", task.scheduled_at
+    if task.state in LIVE:
+        queue = queue_of(definition)
+    if task.compensation is not None:
+        offered_at = task.compensation.scheduled_at
+        if task.state == TaskState.COMPENSATING and task.compensation.state in LIVE:
+            queue = undo_queue_of(definition)
+    return {
+        "state": task.state,
+        "attempt": task.attempt,
+        "queue": queue,
+        "offered_at": offered_at,
+        "assigned_to": task.assigned_to,
+        "claimed_by": task.claimed_by,
+        "outcome": task.outcome,
+        "output": task.output,
+        "error": task.error,
+        "due_at": task.due_at,
+        "scheduled_at": task.scheduled_at,
+        "started_at": task.started_at,
+        "finished_at": task.finished_at,
+    }
+
+
+def stage_columns(stage: Stage) -> dict[str, Any]:
+    """This will give the changing columns of a stage's row."""
+    return {"state": stage.state, "activated_at": stage.activated_at, "finished_at": stage.finished_at}
+
+
+def instance_columns(definition: WorkflowDefinition, snapshot: Snapshot) -> dict[str, Any]:
+    """This will give the changing columns of an instance's row."""
+    active = snapshot.active_stage
+    return {
+        "state": snapshot.state,
+        "business_status": snapshot.business_status,
+        "health": snapshot.health,
+        "active_stage": definition.stages[active].stage_name if active >= 0 else "",
+        "failed_tasks": snapshot.failing,
+        "context": snapshot.context,
+        "last_sequence": snapshot.last_sequence,
+        "updated_at": snapshot.updated_at,
+        "finished_at": snapshot.finished_at,
+    }
+
+
+def attempt_of(task: Task, *, compensation: bool) -> Task | Compensation:
+    """This will give what stands for the attempt of a task, or of its undoing."""
+    return (task.compensation or Compensation()) if compensation else task

@@ -1,0 +1,208 @@
+"""Instances and human tasks as the contract shows them: one wording for API, pages and lists."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from django.db.models import prefetch_related_objects
+
+from workflows.definitions.schema import TaskDefinition, WorkflowDefinition
+from workflows.engine.lifecycle import TaskState
+from workflows.engine.snapshot import Snapshot, Task
+from workflows.models import HumanTask, Person, WorkflowInstance
+from workflows.runtime.loading import definition_of
+from workflows.runtime.replay import state_at
+
+
+def instance_json(instance: WorkflowInstance, *, at: int | None = None) -> dict[str, Any]:
+    """This will show an instance with its stages and tasks, now or as it was after event `at`."""
+    definition, snapshot = state_at(instance, at)
+    return {
+        **_head(instance, snapshot),
+        "stages": [
+            {
+                "stage_name": stage.stage_name,
+                "stage_order": stage.stage_order,
+                "state": str(state.state),
+                "activated_at": moment(state.activated_at),
+                "finished_at": moment(state.finished_at),
+                "tasks": [
+                    _task(task, snapshot.tasks[task.position]) for task in definition.tasks[stage.first : stage.end]
+                ],
+            }
+            for stage, state in zip(definition.stages, snapshot.stages, strict=True)
+        ],
+    }
+
+
+def listed_instance_json(instance: WorkflowInstance) -> dict[str, Any]:
+    """This will show an instance as lists do: from its row, without stages and tasks."""
+    return {
+        "id": str(instance.pk),
+        "business_ref_no": instance.business_ref_no,
+        "component_name": instance.component_name,
+        "workflow_name": instance.workflow_name,
+        "version": instance.version,
+        "state": str(instance.state),
+        "health": instance.health,
+        "business_status": instance.business_status,
+        "stage": instance.active_stage or None,
+        "has_failed_task": instance.failed_tasks > 0,
+        "started_by": instance.started_by,
+        "context": instance.context,
+        "created_at": moment(instance.created_at),
+        "updated_at": moment(instance.updated_at),
+        "finished_at": moment(instance.finished_at),
+        "last_sequence": instance.last_sequence,
+    }
+
+
+def human_task_json(task: HumanTask, person: Person) -> dict[str, Any]:
+    """This will show one human task to the person: its form, its outcomes, and why it is theirs.
+
+    The instance should be selected with the task (`select_related("instance")`).
+    """
+    definition = task_definition(task)
+    return {
+        **listed_human_task_json(task, definition=definition),
+        "description": definition.description,
+        "outcomes": outcomes_json(definition, compensation=task.compensation),
+        "form": None if task.compensation else definition.form,
+        "context": task.instance.context,
+        "why": why(task, person),
+        "decided_by": task.decided_by,
+        "outcome": task.outcome,
+        "data": task.data,
+        "comment": task.comment,
+        "closed_at": moment(task.closed_at),
+    }
+
+
+def listed_human_task_json(task: HumanTask, *, definition: TaskDefinition | None = None) -> dict[str, Any]:
+    """This will show a human task as lists do."""
+    instance = task.instance
+    return {
+        "id": str(task.pk),
+        "instance_id": str(instance.pk),
+        "business_ref_no": instance.business_ref_no,
+        "component_name": instance.component_name,
+        "workflow_name": instance.workflow_name,
+        "stage_name": task.stage_name,
+        "task_name": task.task_name,
+        "title": task.title,
+        "state": str(task.state),
+        "attempt": task.attempt,
+        "assigned_to": task.assigned_to,
+        "claimed_by": task.claimed_by,
+        "due_at": moment(task.due_at),
+        "compensation": task.compensation,
+        "created_at": moment(task.created_at),
+    }
+
+
+def task_definition(task: HumanTask) -> TaskDefinition:
+    """This will give what the template says of a human task."""
+    if "instance" not in task._state.fields_cache:
+        prefetch_related_objects([task], "instance")
+    return definition_of(task.instance.template_id).tasks[task.position]
+
+
+def outcomes_json(definition: TaskDefinition, *, compensation: bool) -> list[dict[str, Any]]:
+    """This will show the answers that a person may give."""
+    if compensation:
+        return [{"name": "complete", "label": "Complete", "effect": "complete"}]
+    return [
+        {"name": outcome.name, "label": outcome.label, "effect": str(outcome.effect)}
+        | ({"return_to": outcome.return_to} if outcome.return_to else {})
+        for outcome in definition.offered_outcomes
+    ]
+
+
+def why(task: HumanTask, person: Person) -> str:
+    """This will say in one line why the person sees the task."""
+    if task.decided_by == person.username:
+        return "You decided it."
+    if task.claimed_by == person.username:
+        return "You claimed it."
+    if task.assigned_kind == "user" and task.assigned_to == person.username:
+        return "It is assigned to you."
+    if task.assigned_kind == "group" and task.assigned_to in person.groups:
+        return f"It is assigned to the group {task.assigned_to}, and you are a member."
+    if task.assigned_to is None:
+        return "It is assigned to nobody: an operator should reassign it."
+    role = "operator" if person.is_operator else "auditor"
+    return f"You see it as {role}; it is assigned to the {task.assigned_kind} {task.assigned_to}."
+
+
+def moment(value: dt.datetime | None) -> str | None:
+    """This will write a moment as the contract does: ISO 8601, UTC."""
+    return value.astimezone(dt.UTC).isoformat().replace("+00:00", "Z") if value else None
+
+
+def _head(instance: WorkflowInstance, snapshot: Snapshot) -> dict[str, Any]:
+    return {
+        "id": str(instance.pk),
+        "business_ref_no": instance.business_ref_no,
+        "component_name": instance.component_name,
+        "workflow_name": instance.workflow_name,
+        "version": instance.version,
+        "template_id": str(instance.template_id),
+        "state": str(snapshot.state),
+        "health": snapshot.health,
+        "business_status": snapshot.business_status,
+        "context": snapshot.context,
+        "started_by": snapshot.started_by,
+        "created_at": moment(snapshot.created_at),
+        "updated_at": moment(snapshot.updated_at),
+        "finished_at": moment(snapshot.finished_at),
+        "last_sequence": snapshot.last_sequence,
+    }
+
+
+def _task(definition: TaskDefinition, task: Task) -> dict[str, Any]:
+    undoing = task.compensation
+    shown = {
+        "task_name": definition.task_name,
+        "task_type": str(definition.kind),
+        "title": definition.title or definition.task_name,
+        "state": str(task.state),
+        "attempt": task.attempt,
+        "assigned_to": task.assigned_to,
+        "claimed_by": task.claimed_by,
+        "due_at": moment(task.due_at),
+        "outcome": task.outcome,
+        "error": task.error,
+        "output": task.output,
+        "scheduled_at": moment(task.scheduled_at),
+        "started_at": moment(task.started_at),
+        "finished_at": moment(task.finished_at),
+        "next_attempt_at": moment(task.retry_at),
+        "compensation": None,
+    }
+    if undoing is not None:
+        shown["compensation"] = {
+            "attempt": undoing.attempt,
+            "state": str(undoing.state),
+            "undoes_attempt": undoing.undoes_attempt,
+            "assigned_to": undoing.assigned_to,
+            "claimed_by": undoing.claimed_by,
+            "error": undoing.error,
+            "next_attempt_at": moment(undoing.retry_at),
+        }
+        if task.state in (TaskState.COMPENSATING, TaskState.COMPENSATION_FAILED):
+            shown |= {"error": undoing.error or task.error, "claimed_by": undoing.claimed_by}
+    return shown
+
+
+__all__ = [
+    "WorkflowDefinition",
+    "human_task_json",
+    "instance_json",
+    "listed_human_task_json",
+    "listed_instance_json",
+    "moment",
+    "outcomes_json",
+    "task_definition",
+    "why",
+]

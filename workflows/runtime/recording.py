@@ -1,0 +1,343 @@
+"""A decision becomes rows, log, outbox, clocks: collected for a whole batch and written set-wise."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from workflows.definitions.schema import WorkflowDefinition
+from workflows.engine import outgoing
+from workflows.engine.codec import SHAPE
+from workflows.engine.events import NOTHING, Event
+from workflows.engine.snapshot import Snapshot
+from workflows.models import DeadlineKind, StageInstance, TaskInstance
+from workflows.models.fields import dump
+from workflows.models.writes import Database
+from workflows.runtime import tables
+from workflows.runtime.appliers import Rows, apply
+from workflows.runtime.identity import message_id
+from workflows.runtime.projection import instance_columns
+
+
+class Recorded:
+    """What one instance went through in this transaction: its rows, its snapshot before and now, what it sent."""
+
+    def __init__(
+        self,
+        *,
+        id: uuid.UUID,
+        template_id: uuid.UUID,
+        version: int,
+        definition: WorkflowDefinition,
+        before: Snapshot | None,
+    ) -> None:
+        self.id, self.template_id, self.version, self.definition = id, template_id, version, definition
+        self.before = before
+        self.now = before
+        self.rows = Rows(id, definition, before)
+        self.events: list[Event] = []
+        self.queues: set[str] = set()
+
+    @property
+    def created(self) -> bool:
+        """This will tell whether it began in this transaction."""
+        return self.before is None
+
+
+class Recorder:
+    """Collects what the decisions of one transaction write, and writes it."""
+
+    def __init__(self, database: Database, at: dt.datetime) -> None:
+        self.at = at
+        self._database = database
+        self._log: list[tuple[Any, ...]] = []
+        self._outbox: list[tuple[Any, ...]] = []
+        self._handled: list[tuple[Any, ...]] = []
+        self.touched: dict[uuid.UUID, Recorded] = {}
+        self.earliest_deadline: dt.datetime | None = None
+
+    def record(self, work: Recorded, events: Sequence[Event], now: Snapshot, *, actor: str, cause: str | None) -> None:
+        """This will take down what happened: rows move, the log grows, messages are written down to be sent."""
+        if not events:
+            return
+        sequence = now.last_sequence - len(events)
+        at, log = self.at, self._log
+        for event in events:
+            sequence += 1
+            apply(work.rows, event, at)
+            log.append(
+                (
+                    work.id,
+                    sequence,
+                    event.name,
+                    SHAPE,
+                    at,
+                    actor,
+                    cause,
+                    event.stage_name,
+                    event.task_name,
+                    event.attempt,
+                    "{}" if event.data is NOTHING else dump(event.data),
+                )
+            )
+        work.now = now
+        work.events.extend(events)
+        self.touched[work.id] = work
+        for message in outgoing.messages(work.definition, now, events):
+            self._send(work, message)
+
+    def handled(self, work: Recorded, *, event_id: str, digest: str) -> None:
+        """This will remember a message id, so that it does not count twice."""
+        self._handled.append((work.id, event_id, digest, self.at))
+
+    def write(self) -> None:
+        """This will write everything, as the last thing of the transaction."""
+        database, touched = self._database, self.touched.values()
+        created = [work for work in touched if work.created]
+        if created:
+            database.insert(tables.INSTANCE, [_new_instance(work) for work in created])
+            database.insert(tables.STAGE, [row for work in created for row in _new_stages(work)])
+            database.insert(tables.TASK, [row for work in created for row in _new_tasks(work)])
+        changed = [work for work in touched if not work.created]
+        self._update_instances(changed)
+        database.update(tables.STAGE, _STAGE_SET, _BY_POSITION, _moved(changed, _stages, _STAGE_SET))
+        database.update(tables.TASK, _TASK_SET, _BY_POSITION, _moved(changed, _tasks, _TASK_SET))
+        self._write_humans()
+        database.insert(tables.EVENT, self._log)
+        database.insert(tables.OUTBOX, self._outbox)
+        database.insert(tables.HANDLED, self._handled)
+        self._write_deadlines()
+        database.flush()
+
+    def _send(self, work: Recorded, message: outgoing.Outgoing) -> None:
+        key = message_id(
+            work.id,
+            event_name=message.event_name,
+            position=message.position,
+            attempt=message.attempt,
+            compensation=message.compensation,
+        )
+        task = work.definition.tasks[message.position]
+        payload = dump({**message.body, "message_id": str(key), "instance_id": str(work.id)})
+        work.queues.add(message.queue)
+        self._outbox.append(
+            (
+                key,
+                work.id,
+                message.event_name,
+                message.queue,
+                message.position,
+                task.stage_name,
+                task.task_name,
+                message.attempt,
+                payload,
+                "PENDING",
+                self.at,
+                0,
+                self.at,
+                "",
+            )
+        )
+
+    def _update_instances(self, changed: Sequence[Recorded]) -> None:
+        # What has not changed is not written: SQLite writes every index that an UPDATE names, changed or not.
+        alike: dict[tuple[str, ...], list[Recorded]] = {}
+        for work in changed:
+            names: tuple[str, ...] = _INSTANCE_ALWAYS
+            if _has_turned(work):
+                names += _INSTANCE_TURNED
+            if _context_changed(work):
+                names += ("context",)
+            alike.setdefault(names, []).append(work)
+        for names, chosen in alike.items():
+            self._database.update(
+                tables.INSTANCE, names, ("id", "old_last_sequence"), [_instance_row(work, names) for work in chosen]
+            )
+
+    def _write_humans(self) -> None:
+        new: list[tuple[Any, ...]] = []
+        moved: list[tuple[Any, ...]] = []
+        for work in self.touched.values():
+            for key, row in work.rows.humans.items():
+                values = row.__dict__
+                if key in work.rows.new_humans:
+                    new.append(tuple(_cell(values, name) for name in tables.HUMAN_TASK.columns))
+                else:
+                    moved.append((*(_cell(values, name) for name in _HUMAN_SET), key, work.rows.humans_before[key]))
+        self._database.insert(tables.HUMAN_TASK, new)
+        self._database.update(tables.HUMAN_TASK, _HUMAN_SET, ("id", "old_state"), moved)
+
+    def _write_deadlines(self) -> None:
+        gone: list[tuple[Any, ...]] = []
+        armed: list[tuple[Any, ...]] = []
+        for work in self.touched.values():
+            before, now = _clocks(work, work.before), _clocks(work, work.now)
+            for key, clock in before.items():
+                if now.get(key) != clock:
+                    gone.append((work.id, *key))
+            for key, clock in now.items():
+                if before.get(key) != clock:
+                    armed.append((work.id, *key, *clock))
+                    if self.earliest_deadline is None or clock[1] < self.earliest_deadline:
+                        self.earliest_deadline = clock[1]
+        self._database.delete(tables.DEADLINE, ("instance_id", "kind", "position", "compensation"), gone)
+        self._database.insert(tables.DEADLINE, armed)
+
+
+_INSTANCE_ALWAYS = ("business_status", "active_stage", "failed_tasks", "last_sequence", "updated_at")
+_INSTANCE_TURNED = ("state", "health", "finished_at")
+_STAGE_SET = ("state", "activated_at", "finished_at")
+_TASK_SET = (
+    "state",
+    "attempt",
+    "queue",
+    "offered_at",
+    "assigned_to",
+    "claimed_by",
+    "outcome",
+    "output",
+    "error",
+    "due_at",
+    "scheduled_at",
+    "started_at",
+    "finished_at",
+)
+_HUMAN_SET = (
+    "state",
+    "assigned_to",
+    "assigned_kind",
+    "claimed_by",
+    "decided_by",
+    "outcome",
+    "data",
+    "comment",
+    "closed_at",
+)
+_BY_POSITION = ("instance_id", "position", "old_state")
+_JSON = frozenset({"output", "error", "data", "context"})
+
+
+def _cell(values: Mapping[str, Any], name: str) -> Any:
+    value = values[name]
+    if name in _JSON and value is not None:
+        return dump(value)
+    return str(value) if name == "state" else value
+
+
+def _moved(
+    changed: Sequence[Recorded],
+    rows_of: Callable[[Recorded], Iterator[tuple[StageInstance | TaskInstance, str]]],
+    names: Sequence[str],
+) -> list[tuple[Any, ...]]:
+    return [
+        (*(_cell(row.__dict__, name) for name in names), work.id, row.position, before)
+        for work in changed
+        for row, before in rows_of(work)
+    ]
+
+
+def _stages(work: Recorded) -> Iterator[tuple[StageInstance | TaskInstance, str]]:
+    assert work.before is not None
+    for position, row in work.rows.stages.items():
+        yield row, str(work.before.stages[position].state)
+
+
+def _tasks(work: Recorded) -> Iterator[tuple[StageInstance | TaskInstance, str]]:
+    assert work.before is not None
+    for position, row in work.rows.tasks.items():
+        yield row, str(work.before.tasks[position].state)
+
+
+def _has_turned(work: Recorded) -> bool:
+    before, now = work.before, work.now
+    assert before is not None
+    assert now is not None
+    return before.state != now.state or before.health != now.health or before.finished_at != now.finished_at
+
+
+def _context_changed(work: Recorded) -> bool:
+    assert work.before is not None
+    assert work.now is not None
+    return work.before.context is not work.now.context
+
+
+def _instance_row(work: Recorded, names: Sequence[str]) -> tuple[Any, ...]:
+    assert work.before is not None
+    assert work.now is not None
+    values = instance_columns(work.definition, work.now)
+    values["state"] = work.rows.instance.state
+    values["finished_at"] = work.now.finished_at
+    return (*(_cell(values, name) for name in names), work.id, work.before.last_sequence)
+
+
+def _new_instance(work: Recorded) -> tuple[Any, ...]:
+    assert work.now is not None
+    now, definition = work.now, work.definition
+    values = {
+        **instance_columns(definition, now),
+        "id": work.id,
+        "template_id": work.template_id,
+        "workflow_name": definition.workflow_name,
+        "component_name": definition.component_name,
+        "version": work.version,
+        "business_ref_no": now.business_ref_no,
+        "started_by": now.started_by,
+        "created_at": now.created_at,
+    }
+    return tuple(_cell(values, name) for name in tables.INSTANCE.columns)
+
+
+def _new_stages(work: Recorded) -> Iterator[tuple[Any, ...]]:
+    moved = work.rows.stages
+    for stage in work.definition.stages:
+        row = moved.get(stage.position)
+        known = (work.id, stage.position, stage.stage_name, float(stage.stage_order))
+        if row is None:
+            yield (*known, "PENDING", None, None)
+        else:
+            yield (*known, str(row.state), row.activated_at, row.finished_at)
+
+
+def _new_tasks(work: Recorded) -> Iterator[tuple[Any, ...]]:
+    moved = work.rows.tasks
+    for task in work.definition.tasks:
+        row = moved.get(task.position)
+        known = (
+            work.id,
+            task.position,
+            task.stage_position,
+            task.stage_name,
+            task.task_name,
+            str(task.kind),
+        )
+        if row is None:
+            yield (*known, *_UNTOUCHED)
+        else:
+            yield (*known, *(_cell(row.__dict__, name) for name in _TASK_SET))
+
+
+_UNTOUCHED = ("PENDING", 0, "", None, None, None, None, None, None, None, None, None, None)
+
+
+def _clocks(work: Recorded, snapshot: Snapshot | None) -> dict[tuple[str, int, bool], tuple[int, dt.datetime]]:
+    """The clocks that a snapshot wants, of tasks that moved: (kind, position, compensation) -> (attempt, due)."""
+    clocks: dict[tuple[str, int, bool], tuple[int, dt.datetime]] = {}
+    if snapshot is None:
+        return clocks
+    if snapshot.timeout_at is not None:
+        clocks[DeadlineKind.INSTANCE_TIMEOUT.value, -1, False] = (0, snapshot.timeout_at)
+    for position in work.rows.tasks:
+        task = snapshot.tasks[position]
+        if task.timeout_at is not None:
+            clocks[DeadlineKind.TASK_TIMEOUT.value, position, False] = (task.attempt, task.timeout_at)
+        if task.retry_at is not None:
+            clocks[DeadlineKind.RETRY.value, position, False] = (task.attempt, task.retry_at)
+        undoing = task.compensation
+        if undoing is not None:
+            if undoing.timeout_at is not None:
+                clocks[DeadlineKind.TASK_TIMEOUT.value, position, True] = (undoing.attempt, undoing.timeout_at)
+            if undoing.retry_at is not None:
+                clocks[DeadlineKind.RETRY.value, position, True] = (undoing.attempt, undoing.retry_at)
+    return clocks

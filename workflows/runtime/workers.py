@@ -1,0 +1,88 @@
+"""A thread that works when it is woken, and now and then without."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from django.db import close_old_connections, connection, connections
+
+logger = logging.getLogger(__name__)
+
+REST = 10.0
+"""Seconds between two looks when nothing wakes the thread: the safety net under the wake-ups, never the way."""
+LONGEST_BACK_OFF = 30.0
+
+
+class Worker:
+    """Calls `work` again and again in a thread of its own until it is stopped.
+
+    `work` does a bounded piece and returns the seconds after which it wants to be called again at the latest (0: at
+    once; None: when woken, or after a rest). When it raises, it is called again after a growing pause.
+    """
+
+    def __init__(self, *, name: str, work: Callable[[], float | None], rest: float = REST) -> None:
+        self.name = name
+        self._work = work
+        self._rest = rest
+        self._woken = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """This will start the thread."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """This will have it work now, or once more when it is working already. Quick, and callable from any thread."""
+        self._woken.set()
+
+    def stop(self) -> None:
+        """This will ask it to end after the piece of work at hand."""
+        self._stopping.set()
+        self._woken.set()
+
+    def join(self, timeout: float | None = None) -> bool:
+        """This will wait for its end and tell whether it has come."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def doze(self, seconds: float) -> None:
+        """This will let the thread pause whoever wakes it, unless it is to end. For `work` to call."""
+        self._stopping.wait(seconds)
+
+    @property
+    def stopping(self) -> bool:
+        """This will tell whether it was asked to end; long pieces of work ask now and then."""
+        return self._stopping.is_set()
+
+    def _run(self) -> None:
+        failures = 0
+        try:
+            while not self._stopping.is_set():
+                # Cleared before the work: what happens meanwhile wakes it once more.
+                self._woken.clear()
+                try:
+                    pause = self._work()
+                    failures = 0
+                except Exception:
+                    failures += 1
+                    pause = min(LONGEST_BACK_OFF, 0.25 * 2**failures)
+                    logger.exception("%s failed; it goes on in %.1f s", self.name, pause)
+                    connection.close()
+                    self._stopping.wait(pause)
+                    continue
+                _hand_back_connection()
+                pause = self._rest if pause is None else min(pause, self._rest)
+                if pause > 0:
+                    self._woken.wait(pause)
+        finally:
+            connections.close_all()
+
+
+def _hand_back_connection() -> None:
+    # To the pool, if there is one. A connection to SQLite is a file: opening it anew costs more than much of the work.
+    if connection.vendor != "sqlite":
+        close_old_connections()
