@@ -1,0 +1,60 @@
+"""What the house needs of a message bus. Each adapter keeps the same promises; tests/messaging asks all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message to be sent: `body` is its JSON, exactly as it goes out."""
+
+    message_id: str
+    queue: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A message that has arrived, unread."""
+
+    body: bytes
+    message_id: str | None = None
+    queue: str = ""
+    redelivered: bool = False
+
+
+Handler = Callable[[Sequence[Incoming]], None]
+"""Deals with some messages for good: when it returns, all of them may be forgotten; when it raises, none."""
+
+
+class BusDown(Exception):
+    """The bus does not answer. Nothing is lost: keep what is to be sent, and try again later."""
+
+
+class MessageBus(Protocol):
+    """Sends messages and hands over those that arrive. An object belongs to one thread."""
+
+    name: str
+    has_everything: bool
+    """Whether a message is on the bus as soon as it was written down, so that there is nothing to send."""
+
+    def publish(self, messages: Sequence[Outgoing]) -> list[str | None]:
+        """This will send messages and tell of each, in their order, None (the bus has it) or what went wrong.
+
+        Raises BusDown when nothing can be said about any of them; some may have been sent all the same.
+        """
+        ...
+
+    def consume(self, handle: Handler, *, queues: Sequence[str], max_messages: int, timeout: float) -> int:
+        """This will wait so many seconds for messages on the queues, have them dealt with, and give their number.
+
+        Raises BusDown when the bus cannot be asked. What was not dealt with arrives again.
+        """
+        ...
+
+    def close(self) -> None:
+        """This will let go of all connections; what was not dealt with arrives again."""
+        ...

@@ -1,0 +1,134 @@
+"""Numbers for Prometheus: counted as things happen, measured (never counted out) when somebody asks.
+
+Counters are those of this process; with several, Prometheus adds them up. No label holds an id, a name or a text of
+somebody's: the number of series does not grow with the data.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from django.db.models import Min
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from workflows.conf import settings
+from workflows.engine.lifecycle import ENDED, InstanceState, MessageState, QuarantineState
+from workflows.models import Deadline, HumanTask, OutboxMessage, QuarantinedMessage, WorkflowInstance
+
+if TYPE_CHECKING:
+    from workflows.runtime.listeners import Committed
+
+_FRESH_SECONDS = 5.0
+_UNDER_WAY = tuple(state for state in InstanceState if state not in ENDED)
+
+registry = CollectorRegistry(auto_describe=False)
+
+commits = Counter("orchestrator_commits_total", "Transactions that changed instances.", registry=registry)
+started = Counter("orchestrator_instances_started_total", "Instances that were started.", registry=registry)
+changes = Counter(
+    "orchestrator_instance_changes_total", "Instances changed by a commit, by the state they were left in.",
+    ["state"], registry=registry,
+)  # fmt: skip
+events = Counter("orchestrator_events_total", "What happened to instances, by name.", ["event"], registry=registry)
+requests = Counter(
+    "orchestrator_http_requests_total", "Answered API requests.", ["route", "method", "status"], registry=registry
+)
+seconds = Histogram(
+    "orchestrator_http_request_seconds", "How long API requests took.", ["route"], registry=registry,
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)  # fmt: skip
+_METHODS = frozenset({"GET", "HEAD", "POST"})
+
+
+# Each commit counts a handful of events: looking a label up anew would cost more than counting it.
+_change_of = functools.cache(changes.labels)
+_event_of = functools.cache(events.labels)
+
+
+def listener(committed: Committed) -> None:
+    """This will count what a commit has changed (to be registered with `runtime.listeners.subscribe`)."""
+    commits.inc()
+    for change in committed.changes:
+        _change_of(str(change.state)).inc()
+        for name in change.events:
+            _event_of(name).inc()
+        if change.created:
+            started.inc()
+
+
+def count_request(route: str, method: str, status: int, took: float) -> None:
+    """This will count an answered request (to be registered with `api.watching.observe`)."""
+    requests.labels(route, method if method in _METHODS else "other", str(status)).inc()
+    seconds.labels(route).observe(took)
+
+
+class _Measured(Collector):
+    """What only the database knows. Counts stop at COUNT_CAP, and one scrape in five seconds asks at most."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._measured_at = 0.0
+        self._families: list[GaugeMetricFamily] = []
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """This will give the newest measurements."""
+        with self._lock:
+            if time.monotonic() - self._measured_at > _FRESH_SECONDS or not self._families:
+                self._families = list(_measure(dt.datetime.now(dt.UTC)))
+                self._measured_at = time.monotonic()
+            return self._families
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        """This will register without asking the database."""
+        return ()
+
+
+def _measure(now: dt.datetime) -> Iterator[GaugeMetricFamily]:
+    cap = settings.COUNT_CAP
+    instances = GaugeMetricFamily(
+        "orchestrator_instances", f"Instances under way, by state; {cap} means that many or more.", labels=["state"]
+    )
+    for state in _UNDER_WAY:
+        instances.add_metric([str(state)], _capped(WorkflowInstance.objects.filter(state=state), cap))
+    yield instances
+    unsent = OutboxMessage.objects.exclude(state=MessageState.SENT)
+    yield _gauge("orchestrator_outbox_waiting", "Messages that are not sent yet; capped.", _capped(unsent, cap))
+    yield _gauge(
+        "orchestrator_outbox_oldest_seconds", "Age of the oldest message that is not sent yet.", outbox_age(now)
+    )
+    yield _gauge(
+        "orchestrator_quarantine_open", "Quarantined messages that wait for somebody; capped.",
+        _capped(QuarantinedMessage.objects.filter(state=QuarantineState.OPEN), cap),
+    )  # fmt: skip
+    yield _gauge(
+        "orchestrator_human_tasks_open", "People's tasks that are open; capped.",
+        _capped(HumanTask.objects.open(), cap),
+    )  # fmt: skip
+    due = Deadline.objects.aggregate(first=Min("due_at"))["first"]
+    late = max(0.0, (now - due).total_seconds()) if due else 0.0
+    yield _gauge("orchestrator_deadline_late_seconds", "By how much the clock is behind the earliest deadline.", late)
+
+
+def outbox_age(now: dt.datetime) -> float:
+    """This will give the seconds that the oldest unsent message has waited; 0 where none waits."""
+    oldest = OutboxMessage.objects.exclude(state=MessageState.SENT).aggregate(first=Min("created_at"))["first"]
+    return max(0.0, (now - oldest).total_seconds()) if oldest else 0.0
+
+
+def _capped(rows: Any, cap: int) -> int:
+    return int(rows.order_by()[:cap].count())
+
+
+def _gauge(name: str, about: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, about, value=value)
+
+
+registry.register(_Measured())
+ProcessCollector(registry=registry)
