@@ -1,0 +1,342 @@
+"""The shapes of what the API takes and gives, as JSON Schema: the components of the documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from workflows.api import bodies, problems
+from workflows.engine.lifecycle import InstanceState, MessageState, QuarantineState, StageState, TaskState
+
+Schema = Mapping[str, Any]
+
+TEXT: Schema = {"type": "string"}
+MAYBE_TEXT: Schema = {"type": ["string", "null"]}
+NUMBER: Schema = {"type": "integer", "minimum": 0}
+MOMENT: Schema = {"type": "string", "format": "date-time"}
+MAYBE_MOMENT: Schema = {"type": ["string", "null"], "format": "date-time"}
+ID: Schema = {"type": "string", "format": "uuid"}
+OBJECT: Schema = {"type": "object"}
+MAYBE_OBJECT: Schema = {"type": ["object", "null"]}
+FLAG: Schema = {"type": "boolean"}
+ANYTHING: Schema = {}
+
+
+def ref(name: str) -> dict[str, str]:
+    """This will point at a component."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _object(properties: Mapping[str, Schema], *, optional: tuple[str, ...] = (), about: str = "") -> dict[str, Any]:
+    said: dict[str, Any] = {"type": "object", "properties": dict(properties)}
+    if required := [name for name in properties if name not in optional]:
+        said["required"] = required
+    if about:
+        said["description"] = about
+    return said
+
+
+def _list(of: Schema) -> dict[str, Any]:
+    return {"type": "array", "items": dict(of)}
+
+
+def _where_event(names: list[str], *needed: str) -> dict[str, Any]:
+    named = {"properties": {"event_name": {"enum": names}}, "required": ["event_name"]}
+    return {"if": named, "then": {"required": list(needed)}}
+
+
+def _one_of(states: Any) -> dict[str, Any]:
+    return {"type": "string", "enum": [str(state) for state in states]}
+
+
+def _page(of: str) -> dict[str, Any]:
+    link = {"type": ["string", "null"], "format": "uri"}
+    return _object({"results": _list(ref(of)), "next": link, "previous": link})
+
+
+_INSTANCE_NOW: Schema = {
+    "oneOf": [
+        _object({"id": ID, "state": _one_of(InstanceState), "business_status": MAYBE_TEXT}),
+        {"type": "null"},
+    ]
+}
+_INSTANCE: Mapping[str, Schema] = {
+    "id": ID,
+    "business_ref_no": TEXT,
+    "component_name": TEXT,
+    "workflow_name": TEXT,
+    "version": NUMBER,
+    "state": _one_of(InstanceState),
+    "business_status": MAYBE_TEXT,
+}
+_MOMENTS: Mapping[str, Schema] = {
+    "created_at": MOMENT,
+    "updated_at": MOMENT,
+    "finished_at": MAYBE_MOMENT,
+    "last_sequence": NUMBER,
+}
+_TASK: Schema = _object(
+    {
+        "task_name": TEXT,
+        "task_type": TEXT,
+        "state": _one_of(TaskState),
+        "attempt": NUMBER,
+        "assigned_to": MAYBE_TEXT,
+        "claimed_by": MAYBE_TEXT,
+        "due_at": MAYBE_MOMENT,
+        "outcome": MAYBE_TEXT,
+        "error": MAYBE_OBJECT,
+        "output": MAYBE_OBJECT,
+    }
+)
+_STAGE: Schema = _object(
+    {"stage_name": TEXT, "stage_order": {"type": "number"}, "state": _one_of(StageState), "tasks": _list(_TASK)}
+)
+_TEMPLATE: Mapping[str, Schema] = {
+    "id": ID,
+    "workflow_name": TEXT,
+    "component_name": TEXT,
+    "version": NUMBER,
+    "fingerprint": TEXT,
+    "warnings": _list(ref("Fault")),
+}
+_NAME: Schema = bodies.NAME
+_MESSAGE: Mapping[str, Schema] = {
+    "business_ref_no": _NAME,
+    "component_name": _NAME,
+    "workflow_name": _NAME,
+    "event_name": {
+        "type": "string",
+        "enum": ["StartWorkflow", "TaskStarted", "TaskCompleted", "TaskFailed", "TaskPending", "Signal"],
+    },
+    "stage_name": {**_NAME, "description": "Of messages about a task."},
+    "task_name": {**_NAME, "description": "Of messages about a task."},
+    "task_type": {"type": "string"},
+    "event_id": {"type": "string", "description": "The sender's own id of the message: it counts once."},
+    "attempt": {"type": "integer", "minimum": 1, "description": "The attempt that is meant; the newest if left out."},
+    "compensation": {"type": "boolean", "description": "true: the answer to a CompensateTask."},
+    "lease_id": {"type": "string", "description": "The lease under which the work was done."},
+    "output": {"type": "object", "description": "Of TaskCompleted: merged into the context."},
+    "error": {"type": "object", "description": "Of TaskFailed: code, message, details."},
+    "version": {"type": "integer", "minimum": 1, "description": "Of StartWorkflow: the template version."},
+    "context": {"type": "object", "description": "Of StartWorkflow: what the instance knows at its start."},
+    "name": {**_NAME, "description": "Of Signal."},
+    "payload": {"description": "Of Signal."},
+}
+_NEEDED = ("business_ref_no", "component_name", "event_name")
+
+SCHEMAS: Mapping[str, Any] = {
+    "Fault": {
+        **_object(
+            {
+                "pointer": {"type": "string", "description": "JSON pointer (RFC 6901) into the body."},
+                "code": TEXT,
+                "message": TEXT,
+                "parameter": {"type": "string", "description": "The parameter of the address, where it is one."},
+            },
+            optional=("parameter",),
+        )
+    },
+    "Problem": _object(
+        {
+            "type": {"type": "string", "format": "uri-reference"},
+            "title": TEXT,
+            "status": {"type": "integer", "minimum": 400, "maximum": 599},
+            "detail": TEXT,
+            "code": {"type": "string", "examples": sorted(problems.STATUS)},
+            "request_id": TEXT,
+            "errors": _list(ref("Fault")),
+            "outcome": {"type": "string", "const": "refused"},
+            "reason": MAYBE_TEXT,
+            "instance": _INSTANCE_NOW,
+        },
+        optional=("errors", "outcome", "reason", "instance"),
+        about="RFC 9457. `code` says what went wrong in one word; a refusal by the state has `outcome`, `reason` and "
+        "`instance`, too.",
+    ),
+    "TemplateDefinition": {
+        "type": "object",
+        "description": "A workflow template.",
+        "properties": {
+            "workflow_name": _NAME,
+            "component_name": _NAME,
+            "stages": {
+                "type": "array",
+                "minItems": 1,
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "stage_name": _NAME,
+                        "stage_order": {"type": "number"},
+                        "tasks": {
+                            "type": "array",
+                            "items": {
+                                "type": "object",
+                                "properties": {
+                                    "task_name": _NAME,
+                                    "task_type": {"type": "string", "enum": ["SERVICE", "HUMAN", "STEP"]},
+                                    "parent_task": {"type": "array", "items": {"type": "string"}},
+                                    "task_queue": _NAME,
+                                },
+                                "required": ["task_name", "task_type"],
+                            },
+                        },
+                    },
+                    "required": ["stage_name", "stage_order"],
+                },
+            },
+        },
+        "required": ["workflow_name", "component_name", "stages"],
+    },
+    "PublishedTemplate": _object(_TEMPLATE),
+    "TemplateSummary": _object({**_TEMPLATE, "published_by": TEXT, "created_at": MOMENT}),
+    "Template": _object({**_TEMPLATE, "published_by": TEXT, "created_at": MOMENT, "definition": OBJECT}),
+    "TemplatePage": _page("TemplateSummary"),
+    "TemplateCheck": _object({"valid": {"type": "boolean", "const": True}, "warnings": _list(ref("Fault"))}),
+    "Instance": _object({**_INSTANCE, "context": OBJECT, **_MOMENTS, "stages": _list(_STAGE)}),
+    "InstanceSummary": _object(
+        {**_INSTANCE, "health": TEXT, "stage": MAYBE_TEXT, "has_failed_task": FLAG, "context": OBJECT, **_MOMENTS}
+    ),
+    "InstancePage": _page("InstanceSummary"),
+    "Event": _object(
+        {
+            "sequence": {"type": "integer", "minimum": 1},
+            "event": TEXT,
+            "occurred_at": MOMENT,
+            "actor": TEXT,
+            "cause": MAYBE_TEXT,
+            "stage_name": MAYBE_TEXT,
+            "task_name": MAYBE_TEXT,
+            "attempt": {"type": ["integer", "null"]},
+            "data": ANYTHING,
+        }
+    ),
+    "EventPage": _page("Event"),
+    "OutboundMessage": _object(
+        {
+            "message_id": ID,
+            "event_name": TEXT,
+            "queue": TEXT,
+            "stage_name": TEXT,
+            "task_name": TEXT,
+            "attempt": NUMBER,
+            "payload": OBJECT,
+            "state": _one_of(MessageState),
+            "created_at": MOMENT,
+            "sent_at": MAYBE_MOMENT,
+        }
+    ),
+    "MessagePage": _page("OutboundMessage"),
+    "Message": {
+        "type": "object",
+        "properties": dict(_MESSAGE),
+        "required": list(_NEEDED),
+        "allOf": [
+            _where_event(["TaskStarted", "TaskCompleted", "TaskFailed", "TaskPending"], "stage_name", "task_name"),
+            _where_event(["Signal"], "name"),
+        ],
+    },
+    "AnyMessage": {"description": "A Message. What cannot be read gets its own 400 in `results`."},
+    "Outcome": _object(
+        {
+            "outcome": {"type": "string", "enum": ["applied", "duplicate"]},
+            "reason": MAYBE_TEXT,
+            "instance": _INSTANCE_NOW,
+        }
+    ),
+    "BatchOutcome": _object(
+        {
+            "results": _list(
+                {
+                    "oneOf": [
+                        _object(
+                            {
+                                "status": {"type": "integer", "const": 200},
+                                "outcome": {"type": "string", "enum": ["applied", "duplicate"]},
+                                "reason": MAYBE_TEXT,
+                                "instance": _INSTANCE_NOW,
+                            }
+                        ),
+                        ref("Problem"),
+                    ]
+                }
+            )
+        }
+    ),
+    "LeasedTask": {
+        **_object(
+            {
+                "business_ref_no": TEXT,
+                "component_name": TEXT,
+                "workflow_name": TEXT,
+                "event_name": {"type": "string", "enum": ["StartTask", "CompensateTask"]},
+                "stage_name": TEXT,
+                "task_name": TEXT,
+                "task_type": TEXT,
+                "attempt": NUMBER,
+                "instance_id": ID,
+                "message_id": TEXT,
+                "context": OBJECT,
+                "lease_id": ID,
+                "lease_until": MOMENT,
+            }
+        ),
+        "description": "The StartTask or CompensateTask as it would be sent, extra fields included, with its lease.",
+    },
+    "LeasedTasks": _object({"tasks": _list(ref("LeasedTask"))}),
+    "Lease": _object({"lease_id": ID, "lease_until": MOMENT}),
+    "HumanTask": _object(
+        {
+            "id": ID,
+            "instance_id": ID,
+            "business_ref_no": TEXT,
+            "component_name": TEXT,
+            "workflow_name": TEXT,
+            "stage_name": TEXT,
+            "task_name": TEXT,
+            "title": MAYBE_TEXT,
+            "description": MAYBE_TEXT,
+            "state": _one_of(TaskState),
+            "attempt": NUMBER,
+            "assigned_to": MAYBE_TEXT,
+            "claimed_by": MAYBE_TEXT,
+            "due_at": MAYBE_MOMENT,
+            "compensation": FLAG,
+            "outcomes": _list(OBJECT),
+            "form": MAYBE_OBJECT,
+            "context": OBJECT,
+            "why": MAYBE_TEXT,
+        }
+    ),
+    "HumanTaskDetail": {
+        "allOf": [ref("HumanTask"), _object({"history": _list(ref("Event"))})],
+        "description": "With the newest events of the task.",
+    },
+    "HumanTaskPage": _page("HumanTask"),
+    "QuarantinedMessage": _object(
+        {
+            "id": NUMBER,
+            "received_at": MOMENT,
+            "source": TEXT,
+            "message_id": TEXT,
+            "body": TEXT,
+            "body_bytes": NUMBER,
+            "code": TEXT,
+            "reason": TEXT,
+            "state": _one_of(QuarantineState),
+            "resolved_by": MAYBE_TEXT,
+            "resolved_at": MAYBE_MOMENT,
+            "resolution": MAYBE_TEXT,
+        }
+    ),
+    "QuarantinePage": _page("QuarantinedMessage"),
+    "Me": _object(
+        {
+            "username": TEXT,
+            "groups": _list(TEXT),
+            "roles": _list(TEXT),
+            "admin": FLAG,
+            "scopes": {"type": ["array", "null"], "items": {"type": "string"}},
+        }
+    ),
+}

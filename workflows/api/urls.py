@@ -1,0 +1,65 @@
+"""The addresses of the HTTP API, below `/api/v1/`. Who may use them: `permissions`."""
+
+from django.urls import URLPattern, URLResolver, path, re_path
+
+from workflows.api import (
+    actions,
+    docs,
+    events,
+    history,
+    human_tasks,
+    instances,
+    me,
+    nothing,
+    quarantine,
+    queues,
+    schema,
+    templates,
+)
+
+app_name = "api"
+
+_INSTANCE = "instances/<str:instance_id>/"
+_TASK = f"{_INSTANCE}tasks/<str:stage_name>/<str:task_name>/"
+_HUMAN_TASK = "human-tasks/<str:human_task_id>/"
+_QUARANTINED = "quarantine/<int:message_id>/"
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("templates/", templates.Templates.as_view(), name="templates"),
+    path("templates/validate/", templates.TemplateCheck.as_view(), name="templates-validate"),
+    path("templates/<str:template_id>/", templates.Template.as_view(), name="template"),
+    path("instances/", instances.Instances.as_view(), name="instances"),
+    path(_INSTANCE, instances.Instance.as_view(), name="instance"),
+    path(f"{_INSTANCE}history/", history.History.as_view(), name="instance-history"),
+    path(f"{_INSTANCE}commands/", history.Commands.as_view(), name="instance-commands"),
+    path(f"{_INSTANCE}suspend/", actions.SuspendInstance.as_view(), name="instance-suspend"),
+    path(f"{_INSTANCE}resume/", actions.ResumeInstance.as_view(), name="instance-resume"),
+    path(f"{_INSTANCE}cancel/", actions.CancelInstance.as_view(), name="instance-cancel"),
+    path(f"{_INSTANCE}rollback/", actions.RollBackInstance.as_view(), name="instance-rollback"),
+    path(f"{_TASK}retry/", actions.RetryTask.as_view(), name="task-retry"),
+    path(f"{_TASK}skip/", actions.SkipTask.as_view(), name="task-skip"),
+    path(f"{_TASK}complete/", actions.CompleteTask.as_view(), name="task-complete"),
+    path(f"{_TASK}fail/", actions.FailTask.as_view(), name="task-fail"),
+    path(f"{_TASK}replay/", actions.ReplayTask.as_view(), name="task-replay"),
+    path(f"{_INSTANCE}stages/<str:stage_name>/replay/", actions.ReplayStage.as_view(), name="stage-replay"),
+    path("events/", events.Events.as_view(), name="events"),
+    path("events/batch/", events.EventBatch.as_view(), name="events-batch"),
+    # A queue's name may hold a slash.
+    path("queues/<path:queue>/lease/", queues.QueueLease.as_view(), name="queue-lease"),
+    path("queues/<path:queue>/leases/<str:lease_id>/extend/", queues.LeaseExtension.as_view(), name="lease-extend"),
+    path("human-tasks/", human_tasks.HumanTasks.as_view(), name="human-tasks"),
+    path(_HUMAN_TASK, human_tasks.HumanTaskDetail.as_view(), name="human-task"),
+    path(f"{_HUMAN_TASK}claim/", human_tasks.ClaimHumanTask.as_view(), name="human-task-claim"),
+    path(f"{_HUMAN_TASK}release/", human_tasks.ReleaseHumanTask.as_view(), name="human-task-release"),
+    path(f"{_HUMAN_TASK}reassign/", human_tasks.ReassignHumanTask.as_view(), name="human-task-reassign"),
+    path(f"{_HUMAN_TASK}complete/", human_tasks.CompleteHumanTask.as_view(), name="human-task-complete"),
+    path(f"{_HUMAN_TASK}comment/", human_tasks.CommentHumanTask.as_view(), name="human-task-comment"),
+    path("quarantine/", quarantine.Quarantine.as_view(), name="quarantine"),
+    path(_QUARANTINED, quarantine.Quarantined.as_view(), name="quarantined"),
+    path(f"{_QUARANTINED}resubmit/", quarantine.ResubmitQuarantined.as_view(), name="quarantined-resubmit"),
+    path(f"{_QUARANTINED}discard/", quarantine.DiscardQuarantined.as_view(), name="quarantined-discard"),
+    path("me/", me.Me.as_view(), name="me"),
+    path("schema/", schema.Schema.as_view(), name="schema"),
+    path("docs/", docs.Docs.as_view(), name="docs"),
+    re_path(r"", nothing.Nothing.as_view(), name="nothing"),
+]
