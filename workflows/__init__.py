@@ -1,0 +1,1 @@
+"""Workflows with people in the loop."""

@@ -1,0 +1,333 @@
+"""The Django admin: everything can be looked at; what moves an instance goes through the door, like everywhere else.
+
+django-fsm's own admin mixin is not used: it runs whatever transition is posted, past permissions and past the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponseRedirect
+from django.utils import timezone
+from django.utils.functional import cached_property
+
+from workflows.engine import commands as c
+from workflows.engine.commands import Command
+from workflows.models import (
+    ApiToken,
+    Deadline,
+    HandledMessage,
+    HumanTask,
+    IdempotencyRecord,
+    Lease,
+    LoggedEvent,
+    OutboxMessage,
+    QuarantinedMessage,
+    StageInstance,
+    TaskInstance,
+    WorkflowInstance,
+    WorkflowTemplate,
+    person_of,
+)
+from workflows.runtime import tokens
+from workflows.runtime.asking import Asked
+from workflows.runtime.handling import handle
+
+_MANY = 10_000
+_INLINE = 200
+
+
+class _BoundedPaginator(Paginator):  # type: ignore[type-arg]
+    """Counts no further than ten thousand rows: counting a log costs more than reading it."""
+
+    @cached_property
+    def count(self) -> int:  # type: ignore[override]
+        """The number of rows, or ten thousand."""
+        return len(self.object_list.values_list("pk")[:_MANY])  # type: ignore[attr-defined]
+
+
+class _LookOnly(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Shows rows and changes none of them."""
+
+    paginator = _BoundedPaginator
+    show_full_result_count = False
+    list_per_page = 50
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """This will refuse new rows: they come through the door."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """This will refuse to delete."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """This will show rows to whoever may view them, and let nobody write them."""
+        return False
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """This will show everything to admins, and to staff with the permission to view."""
+        return super().has_view_permission(request, obj)
+
+
+def _act(label: str, make: Callable[[Any, Any, str], Command]) -> Callable[[admin.ModelAdmin, HttpRequest, Any], None]:  # type: ignore[type-arg]
+    """An action of a list: one command for each chosen row, each judged by itself, all told of."""
+
+    @admin.action(description=label)
+    def action(model_admin: admin.ModelAdmin, request: HttpRequest, rows: Any) -> None:  # type: ignore[type-arg]
+        person = person_of(request.user)
+        reason = f"{label}, from the admin"
+        done = 0
+        for row in rows.select_related()[:_INLINE]:
+            allowed = person.is_operator or isinstance(row, HumanTask)
+            target = row.pk if isinstance(row, WorkflowInstance) else row.instance_id
+            if not allowed:
+                messages.error(request, f"{row}: only operators do this.")
+                continue
+            command = make(row, person, reason)
+            said = {"command": type(command).__name__, "page": "admin", "reason": reason}
+            answer = handle(Asked(command=command, target=target, actor=person.username, said=said))[0]
+            if answer.applied:
+                done += 1
+            else:
+                messages.error(request, f"{row}: {answer.reason} ({answer.code})")
+        if done:
+            messages.success(request, f"{label}: {done} done.")
+
+    action.__name__ = label.lower().replace(" ", "_")
+    return action
+
+
+def _on_task(kind: Callable[..., Command]) -> Callable[[Any, Any, str], Command]:
+    return lambda row, person, reason: kind(stage_name=row.stage_name, task_name=row.task_name, reason=reason)
+
+
+def _by_person(kind: Callable[..., Command], **more: Any) -> Callable[[Any, Any, str], Command]:
+    return lambda row, person, reason: kind(
+        stage_name=row.stage_name,
+        task_name=row.task_name,
+        attempt=row.attempt,
+        compensation=row.compensation,
+        by=person.username,
+        groups=person.groups,
+        operator=person.is_operator,
+        **more,
+    )
+
+
+class _ActsOnOne(_LookOnly):
+    """Offers its list actions as buttons on the page of one row, too."""
+
+    change_form_template = "admin/workflows/act.html"
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> Any:
+        """This will show one row; a posted action is carried out through the door."""
+        offered = {name: label for _, name, label in self.get_actions(request).values() if name != "delete_selected"}
+        if request.method == "POST":
+            found = self.get_actions(request).get(request.POST.get("action", ""))
+            if found is not None and self.has_view_permission(request):
+                found[0](self, request, self.get_queryset(request).filter(pk=object_id))
+            return HttpResponseRedirect(request.path)
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), "offered": offered})
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """This will offer the actions that go through the door, whoever may change rows."""
+        return {name: found for name, found in super().get_actions(request).items() if name != "delete_selected"}
+
+
+class _Rows(admin.TabularInline):  # type: ignore[type-arg]
+    """Some rows below another one, to look at."""
+
+    extra = 0
+    can_delete = False
+    show_change_link = True
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """This will refuse new rows."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """This will refuse changes."""
+        return False
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        """This will show the first of them: a stage may have thousands of tasks."""
+        rows = super().get_queryset(request)
+        instance = (request.resolver_match.kwargs if request.resolver_match else {}).get("object_id")
+        if instance is None:
+            return rows.none()
+        first = rows.filter(instance=instance).order_by("position").values("pk")[:_INLINE]
+        return rows.filter(pk__in=list(first.values_list("pk", flat=True)))
+
+
+class _Stages(_Rows):
+    model = StageInstance
+    fields = ("position", "stage_name", "state", "activated_at", "finished_at")
+    readonly_fields = ("position", "stage_name", "state", "activated_at", "finished_at")
+
+
+class _Tasks(_Rows):
+    model = TaskInstance
+    fields = ("stage_name", "task_name", "task_type", "state", "attempt", "assigned_to", "claimed_by")
+    readonly_fields = ("stage_name", "task_name", "task_type", "state", "attempt", "assigned_to", "claimed_by")
+
+
+@admin.register(WorkflowTemplate)
+class TemplateAdmin(_LookOnly):
+    """Published versions."""
+
+    list_display = ("workflow_name", "component_name", "version", "published_by", "created_at")
+    search_fields = ("workflow_name", "component_name")
+    ordering = ("-created_at",)
+
+
+@admin.register(WorkflowInstance)
+class InstanceAdmin(_ActsOnOne):
+    """Instances with their stages and tasks."""
+
+    list_display = ("business_ref_no", "workflow_name", "version", "state", "business_status", "updated_at")
+    list_filter = ("state", "health")
+    search_fields = ("business_ref_no",)
+    ordering = ("-created_at",)
+    inlines = (_Stages, _Tasks)
+    actions = (
+        _act("Suspend", lambda row, person, reason: c.SuspendWorkflow(reason=reason)),
+        _act("Resume", lambda row, person, reason: c.ResumeWorkflow(reason=reason)),
+        _act("Roll back", lambda row, person, reason: c.RollBackWorkflow(reason=reason)),
+        _act("Cancel", lambda row, person, reason: c.CancelWorkflow(reason=reason)),
+    )
+
+
+@admin.register(StageInstance)
+class StageAdmin(_LookOnly):
+    """Stages of instances."""
+
+    list_display = ("instance", "position", "stage_name", "state")
+    list_select_related = ("instance",)
+    ordering = ("-id",)
+
+
+@admin.register(TaskInstance)
+class TaskAdmin(_ActsOnOne):
+    """Tasks of instances."""
+
+    list_display = ("instance", "stage_name", "task_name", "task_type", "state", "attempt")
+    list_filter = ("state", "task_type")
+    list_select_related = ("instance",)
+    ordering = ("-id",)
+    actions = (
+        _act("Retry", _on_task(c.RetryTask)),
+        _act("Skip", _on_task(c.SkipTask)),
+        _act("Complete by hand", _on_task(c.CompleteTaskByHand)),
+        _act("Give up", _on_task(c.FailTaskByHand)),
+    )
+
+
+@admin.register(HumanTask)
+class HumanTaskAdmin(_ActsOnOne):
+    """Human tasks, one row for each attempt."""
+
+    list_display = ("title", "instance", "state", "assigned_to", "claimed_by", "due_at")
+    list_filter = ("state", "assigned_kind")
+    list_select_related = ("instance",)
+    ordering = ("-created_at",)
+    actions = (
+        _act("Claim", _by_person(c.ClaimTask)),
+        _act("Release", _by_person(c.ReleaseTask)),
+        _act("Approve", _by_person(c.DecideTask, comment="Approved in the admin")),
+    )
+
+
+@admin.register(LoggedEvent)
+class EventAdmin(_LookOnly):
+    """The append-only log."""
+
+    list_display = ("instance", "sequence", "event", "stage_name", "task_name", "attempt", "actor", "occurred_at")
+    list_select_related = ("instance",)
+    ordering = ("-id",)
+
+
+@admin.register(OutboxMessage)
+class OutboxAdmin(_LookOnly):
+    """Outbound messages."""
+
+    list_display = ("event_name", "queue", "stage_name", "task_name", "attempt", "state", "created_at", "sent_at")
+    list_filter = ("state", "event_name")
+    ordering = ("-id",)
+
+
+@admin.register(QuarantinedMessage)
+class QuarantineAdmin(_LookOnly):
+    """Messages that could not be read or matched; operators act on them on their own page."""
+
+    list_display = ("code", "source", "state", "received_at", "resolved_by")
+    list_filter = ("state", "code")
+    ordering = ("-received_at",)
+
+
+@admin.register(Deadline)
+class DeadlineAdmin(_LookOnly):
+    """Armed clocks."""
+
+    list_display = ("kind", "instance", "position", "attempt", "due_at")
+    list_select_related = ("instance",)
+    ordering = ("due_at",)
+
+
+@admin.register(Lease)
+class LeaseAdmin(_LookOnly):
+    """Work handed out over HTTP."""
+
+    list_display = ("queue", "worker_id", "instance", "position", "attempt", "lease_until")
+    list_select_related = ("instance",)
+    ordering = ("-lease_until",)
+
+
+@admin.register(HandledMessage)
+class HandledMessageAdmin(_LookOnly):
+    """Message ids that do not count twice."""
+
+    list_display = ("event_id", "instance", "handled_at")
+    list_select_related = ("instance",)
+    ordering = ("-id",)
+
+
+@admin.register(IdempotencyRecord)
+class IdempotencyAdmin(_LookOnly):
+    """Answers that callers had."""
+
+    list_display = ("caller", "key", "status", "created_at")
+    ordering = ("-created_at",)
+
+
+@admin.register(ApiToken)
+class TokenAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """API tokens: made here (the value is shown once), named, ended."""
+
+    list_display = ("prefix", "user", "name", "created_at", "expires_at", "last_used_at")
+    list_select_related = ("user",)
+    fields = ("user", "name", "expires_at")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """This will keep a token with its user."""
+        return ("user",) if obj is not None else ()
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        """This will let a token live for ever where no end is given."""
+        form = super().get_form(request, obj, change=change, **kwargs)
+        form.base_fields["expires_at"].required = False
+        return form
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """This will make a new token and show its value this once, or rename an old one."""
+        if change:
+            super().save_model(request, obj, form, change)
+            return
+        text = tokens.issue(obj.user, at=timezone.now(), name=obj.name, expires_at=obj.expires_at)
+        obj.pk = ApiToken.objects.values_list("pk", flat=True).get(digest=ApiToken.digest_of(text))
+        messages.success(request, f"The token is shown only now: {text}")
