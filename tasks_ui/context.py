@@ -1,0 +1,48 @@
+"""What every page shows around itself: who is signed in, counts in the rail, the name of this site."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tasks_ui.visitors import who
+from workflows.conf import settings
+from workflows.models import HumanTask, Person, WorkflowInstance
+
+_CAP = 100
+
+
+def shell(request: Any, here: str = "") -> dict[str, Any]:
+    """This will give the values of the shell; for strangers, only what needs no database."""
+    values: dict[str, Any] = {"demo": bool(settings.DEMO), "person": None}
+    user = getattr(request, "user", None)
+    if user is None or not user.is_authenticated:
+        return values
+    person = who(request)
+    return {
+        **values,
+        "person": person,
+        "role": _role(person),
+        "sees_quarantine": person.is_operator or person.is_auditor,
+        "name": user.get_full_name() or person.username,
+        "inbox": _few(HumanTask.objects.mine(person).union(HumanTask.objects.claimable(person).order_by(), all=True)),
+        "failed": _few(WorkflowInstance.objects.filter(health="failed")) if person.reads_everything else 0,
+        "here": here or getattr(getattr(request, "resolver_match", None), "url_name", "") or "",
+    }
+
+
+def _few(rows: Any) -> str:
+    # Counting stops early: the rail says whether there is much, not how much.
+    found = len(rows.values_list("pk")[:_CAP])
+    return "" if not found else f"{_CAP - 1}+" if found == _CAP else str(found)
+
+
+def _role(person: Person) -> str:
+    if person.is_admin:
+        return "Admin"
+    if person.is_operator:
+        return "Operator"
+    if person.is_auditor:
+        return "Auditor"
+    if person.is_api_client:
+        return "API client"
+    return ", ".join(sorted(group.replace("_", " ") for group in person.groups)) or "Assignee"

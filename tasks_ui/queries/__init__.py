@@ -1,0 +1,1 @@
+"""Rows turned into the plain values that pages print."""

@@ -1,0 +1,19 @@
+"""The rail by itself, for its counts to be kept up to date."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from tasks_ui import context
+from tasks_ui.visitors import signed_in
+
+
+@signed_in
+@require_safe
+def rail(request: Any) -> HttpResponse:
+    """Show the rail as the page `?here=` has it."""
+    return render(request, "tasks_ui/_rail.html", {"shell": context.shell(request, request.GET.get("here", "")[:40])})

@@ -1,0 +1,24 @@
+"""The addresses of the pages, all of them on one screen.
+
+The pages for work stand in `work_urls`: `inbox/` (inbox), `tasks/<uuid>/…` (task, …), `templates/…` (templates, …) and
+`start/…` (start).
+"""
+
+from django.urls import URLPattern, URLResolver, include, path
+
+from tasks_ui import instance, instances, overview, quarantine, rail, search, signin
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("", overview.overview, name="overview"),
+    path("signin/", signin.signin, name="signin"),
+    path("signout/", signin.signout, name="signout"),
+    path("rail/", rail.rail, name="rail"),
+    path("search/", search.search, name="search"),
+    path("instances/", instances.instances, name="instances"),
+    path("instances/<uuid:pk>/", instance.instance, name="instance"),
+    path("instances/<uuid:pk>/act/", instance.act, name="act"),
+    path("quarantine/", quarantine.quarantine, name="quarantine"),
+    path("quarantine/<int:pk>/resubmit/", quarantine.resubmit, name="resubmit"),
+    path("quarantine/<int:pk>/discard/", quarantine.discard, name="discard"),
+    path("", include("tasks_ui.work_urls")),
+]
