@@ -1,0 +1,100 @@
+"""What monitors ask."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.api.callers import Caller, message
+from workflows.observability import health, metrics
+
+
+def test_the_process_lives_whatever_the_database_does(anonymous: Caller, django_assert_num_queries: Any):
+    with django_assert_num_queries(0):
+        said = anonymous.get("/healthz")
+
+    assert (said.status, said.json) == (200, {"status": "ok"})
+
+
+def test_ready(anonymous: Caller):
+    said = anonymous.get("/readyz")
+
+    assert said.status == 200
+    assert {name: check["ok"] for name, check in said.json["checks"].items()} == {
+        "database": True,
+        "outbox": True,
+        "broker": True,
+    }
+
+
+def test_not_ready_without_its_broker(anonymous: Caller, settings: Any):
+    settings.BROKER_URL = "amqp://guest:secret@127.0.0.1:1/"
+
+    said = anonymous.get("/readyz")
+
+    assert said.status == 503
+    assert said.json["checks"]["broker"] == {"ok": False}
+    assert "secret" not in said.text
+
+
+def test_not_ready_without_its_database(anonymous: Caller, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(health, "_database", lambda: 1 / 0)
+
+    assert anonymous.get("/readyz").status == 503
+
+
+def test_metrics_are_for_those_in_charge(callers: dict[str, Caller]):
+    assert callers["anonymous"].get("/metrics").status == 401
+    assert {role: callers[role].get("/metrics").status for role in callers if role != "anonymous"} == {
+        "api_client": 403, "operator": 200, "auditor": 200, "assignee": 403, "other": 403, "admin": 200,
+    }  # fmt: skip
+
+
+def test_in_a_demo_anybody_may_scrape(anonymous: Caller, settings: Any):
+    settings.DEMO = True
+
+    assert anonymous.get("/metrics").status == 200
+
+
+def value(text: str, series: str) -> float:
+    found = re.search(rf"^{re.escape(series)} ([0-9.e+]+)$", text, re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+def test_what_happens_is_counted(start: Any, service: Caller, operator: Caller):
+    before = operator.get("/metrics").text
+
+    service.post("events/", message(start()))
+
+    after = operator.get("/metrics").text
+    for series in (
+        "orchestrator_instances_started_total", 'orchestrator_events_total{event="TaskCompleted"}',
+        'orchestrator_instance_changes_total{state="COMPLETED"}',
+        'orchestrator_http_requests_total{method="POST",route="events",status="200"}',
+    ):  # fmt: skip
+        assert value(after, series) == value(before, series) + 1, series
+
+
+def test_the_database_is_measured_and_not_counted_out(start: Any, operator: Caller, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(metrics, "_FRESH_SECONDS", -1.0)
+    for _ in range(3):
+        start()
+
+    text = operator.get("/metrics").text
+    assert value(text, 'orchestrator_instances{state="RUNNING"}') == 3
+    assert value(text, "orchestrator_outbox_waiting") == 3
+    monkeypatch.setattr("workflows.conf.Settings.COUNT_CAP", 2)
+    assert value(operator.get("/metrics").text, "orchestrator_outbox_waiting") == 2
+
+
+def test_the_number_of_series_does_not_grow_with_the_data(start: Any, operator: Caller):
+    def series() -> int:
+        return len(re.findall(r"^orchestrator_", operator.get("/metrics").text, re.MULTILINE))
+
+    before = series()
+    for _ in range(5):
+        start()
+
+    assert series() == before

@@ -1,0 +1,46 @@
+"""The benchmarks still run, and count right: a handful of instances, and no look at the time."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests import servers
+from tests.tree import ROOT
+
+pytestmark = pytest.mark.slow
+
+
+def measure(folder, *names, **environment):
+    results = folder / "results.json"
+    only = [word for name in names for word in ("--only", name)]
+    subprocess.run(
+        [
+            sys.executable, "-m", "tests.benchmarks", "--rounds", "1", "--instances", "12", "--tasks", "40",
+            "--json", str(results), *only,
+        ],
+        cwd=ROOT, env=servers.environment(**environment), check=True, timeout=100,
+    )  # fmt: skip
+    return {result["name"]: result for result in json.loads(results.read_text())}
+
+
+def test_the_figures_of_sqlite(tmp_path):
+    results = measure(tmp_path, "sqlite", "stage-sqlite")
+
+    assert set(results) == {"sqlite", "stage-sqlite"}
+    assert all(result["product"] > 0 and result["ratio"] > 0 for result in results.values())
+
+
+def test_the_figures_of_postgresql(tmp_path, postgresql_url):
+    names = ["batch-batch", "cost"]
+    if os.environ.get("CI"):  # each starts processes of its own: half a minute more
+        names += ["event-2", "http", "latency-p50", "stage-postgresql"]
+
+    results = measure(tmp_path, *names, TEST_POSTGRESQL_URL=postgresql_url)
+
+    assert set(names) - {"cost"} <= set(results)
+    assert all(result["product"] > 0 for result in results.values())
+    # One for each event; the relay's few weigh more among so few instances.
+    assert 6 <= results["cost-1-commits"]["product"] < 8

@@ -1,0 +1,5 @@
+"""A door onto the house, as in the tests of the runtime: every history is checked when a journey is over."""
+
+from tests.runtime.conftest import door
+
+__all__ = ["door"]
