@@ -21,13 +21,14 @@
 // Events on document: `live:patched` (detail: the region) after a change, `live:state` (detail: on, late, off).
 (() => {
   "use strict";
-  const POLL = 15000, BATCH = 300, LEAST = 1000;
+  const POLL = 15000, BATCH = 300, LEAST = 1000, MOST = 5000, PATIENCE = 20000;
   const badge = document.getElementById("live");
   const announcer = document.getElementById("announcer");
   const regions = (topic) => [...document.querySelectorAll("[data-live-topic]")].filter((one) => !topic || one.dataset.liveTopic.split(" ").includes(topic));
   const topics = () => [...new Set(regions().flatMap((one) => one.dataset.liveTopic.split(" ")).filter(Boolean))];
   const seen = new Map();
   const subscribed = new Set();
+  const answered = new Set();
   const dirty = new Set();
   const paced = new WeakMap();
   let socket = null, tries = 0, timer = 0, poll = 0, busy = false, notBefore = 0, state = "late", ended = false, late = 0;
@@ -88,7 +89,7 @@
     let well = true;
     for (const [source, targets] of sources) {
       try {
-        const answer = await fetch(source, { headers: { "HX-Request": "true", "X-Fragment": "live" }, credentials: "same-origin", cache: "no-store" });
+        const answer = await fetch(source, { headers: { "HX-Request": "true", "X-Fragment": "live" }, credentials: "same-origin", cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
         if (answer.status === 401) { finish("Signed out"); break; }
         if (!answer.ok) { well = answer.status < 500; continue; }
         const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
@@ -99,12 +100,15 @@
       } catch { well = false; }
     }
     // A slow server is asked less often.
-    notBefore = Date.now() + Math.max(LEAST, 3 * (Date.now() - begun));
+    notBefore = Date.now() + Math.min(MOST, Math.max(LEAST, 3 * (Date.now() - begun)));
     busy = false;
     if (!well) for (const topic of asked) dirty.add(topic);
-    else if (socket?.readyState === 1) show("on");
+    else if (followed()) show("on");
     if (dirty.size) { clearTimeout(timer); timer = setTimeout(refresh, Math.max(BATCH, notBefore - Date.now(), well ? 0 : 5000)); }
   };
+
+  // Live is a page all of whose topics the server has said it follows.
+  const followed = () => socket?.readyState === 1 && [...subscribed].every((topic) => answered.has(topic));
 
   const finish = (words) => {
     ended = true;
@@ -241,13 +245,9 @@
     mine.onopen = () => {
       clearTimeout(late);
       subscribed.clear();
+      answered.clear();
       stopPolling();
-      for (const topic of topics()) {
-        // Where the page knows how far it is, the server tells what came since; elsewhere it looks once: something may
-        // have happened between the page's making and now, or while away.
-        if (known(topic) === undefined) want(topic);
-        subscribe(topic);
-      }
+      topics().forEach(subscribe);
     };
     mine.onmessage = (event) => {
       let news;
@@ -255,10 +255,13 @@
       if (!news.topic) return;
       tries = 0;
       const before = known(news.topic);
+      answered.add(news.topic);
       if (Number.isFinite(news.sequence)) seen.set(news.topic, news.sequence);
       // What concerns an instance and none of its tasks names nothing: the number tells that it is another one.
-      if (news.changed?.length || news.sequence > before) want(news.topic);
-      else if (!dirty.size && !busy) show("on");
+      // A page that does not know how far it is looks once it is followed, not before: what happens until then is told
+      // to nobody.
+      if (news.changed?.length || before === undefined || news.sequence > before) want(news.topic);
+      else if (!dirty.size && !busy && followed()) show("on");
     };
     mine.onclose = (event) => {
       if (socket !== mine) return;

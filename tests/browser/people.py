@@ -168,10 +168,7 @@ class Crowd:
 
     def person(self, user: str, path: str = "/", **options: Any) -> Page:
         """Open a page as somebody; only the first time anybody has to sign in for that."""
-        page = self.visitor(storage_state=self.cookies.get(user), **options)
-        if user not in self.cookies:
-            sign_in(page, user)
-            self.cookies[user] = page.context.storage_state()
+        page = self.visitor(storage_state=signed_in(self, user), **options)
         page.goto(path)
         return page
 
@@ -210,6 +207,17 @@ def sign_in(page: Page, user: str) -> None:
     page.get_by_label("Password").fill("demo")
     page.get_by_role("button", name="Sign in", exact=True).click()
     expect(page.locator("#rail, #rail-operate").first).to_be_attached()
+
+
+def signed_in(crowd: Crowd, user: str) -> Any:
+    """Return the cookies of somebody, who signs in the first time."""
+    if user not in crowd.cookies:
+        page = crowd.visitor()
+        sign_in(page, user)
+        crowd.cookies[user] = page.context.storage_state()
+        page.context.close()
+        crowd.contexts.remove(page.context)
+    return crowd.cookies[user]
 
 
 def live(page: Page) -> None:

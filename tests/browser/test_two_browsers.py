@@ -2,9 +2,9 @@
 
 import re
 
-from playwright.sync_api import expect
+from playwright.sync_api import WebSocketRoute, expect
 
-from tests.browser.people import LIVE, Crowd, Office, live, row_of
+from tests.browser.people import LIVE, Crowd, Office, live, row_of, signed_in
 
 CLAIMABLE = "/inbox/?view=claimable"
 
@@ -19,6 +19,8 @@ def test_a_task_taken_by_one_is_greyed_out_for_the_other(crowd: Crowd, office: O
     row_of(fred, payment).get_by_role("link").click()
     fred.locator("#pane").get_by_role("button", name="Claim").click()
 
+    expect(fred.get_by_role("button", name="Release")).to_be_visible()
+
     row = row_of(fiona, payment)
     expect(row).to_contain_text("Taken by fred", timeout=LIVE)
     expect(row).to_have_class(re.compile(r"\bgone\b"))
@@ -29,6 +31,30 @@ def test_a_task_taken_by_one_is_greyed_out_for_the_other(crowd: Crowd, office: O
     expect(row).not_to_contain_text("Taken by", timeout=LIVE)
     expect(row).not_to_have_class(re.compile(r"\bgone\b"))
     expect(tab).to_have_text(str(before))
+
+
+def test_what_happens_before_the_page_is_followed_is_seen_all_the_same(crowd: Crowd, office: Office):
+    task = office.task_of(payment := office.start())
+    page = crowd.visitor(storage_state=signed_in(crowd, "fiona"))
+    held: list[tuple[WebSocketRoute, str | bytes]] = []
+
+    def hold_subscriptions(socket: WebSocketRoute) -> None:
+        server = socket.connect_to_server()
+        socket.on_message(lambda message: held.append((server, message)))
+
+    page.route_web_socket(re.compile("/ws/live/"), hold_subscriptions)
+    page.goto(CLAIMABLE)
+    expect(row_of(page, payment)).to_be_visible()
+    # Whatever the page fetches before it is followed, it has fetched by now.
+    page.wait_for_load_state("networkidle")
+
+    office.call(f"human-tasks/{task['id']}/claim/", {}, user="fred")
+    assert held
+    for server, message in held:
+        server.send(message)
+
+    expect(row_of(page, payment)).to_contain_text("Taken by fred", timeout=LIVE)
+    live(page)
 
 
 def test_the_slower_of_two_is_told_who_was_quicker(crowd: Crowd, office: Office):
