@@ -1,5 +1,7 @@
 """The workflows app."""
 
+import os
+
 from django.apps import AppConfig
 
 
@@ -14,6 +16,8 @@ class WorkflowsConfig(AppConfig):
     def ready(self) -> None:
         """This will have every process tell of its commits, whichever command or server it is."""
         # Only now: what is wired together imports the models.
-        from workflows import wiring
+        from workflows import failpoints, wiring
+        from workflows.conf import settings
 
+        failpoints.arm(os.environ.get("FAILPOINTS"), allowed=settings.FAILPOINTS)
         wiring.connect()

@@ -38,6 +38,7 @@ class Settings:
     STEP_MODULES = _Setting(())
     DATA_DIR = _Setting(None)
     DEMO = _Setting(False)
+    FAILPOINTS = _Setting(False)
 
 
 settings = Settings()

@@ -18,6 +18,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from workflows import failpoints
 from workflows.api import bodies, etags, idempotency, parameters, problems, watching
 from workflows.api.calls import Call, Document
 from workflows.api.permissions import RULES, Rule, roles_of
@@ -125,6 +126,7 @@ class ApiView(APIView):
 
     def _judge(self, request: Request, method: str, rule: Rule) -> HttpResponse:
         call = self.calls[method]
+        failpoints.hit("request_received")
         if not self.open:
             roles = roles_of(self.person)
             if not roles & rule.sees:
@@ -142,7 +144,10 @@ class ApiView(APIView):
                 return HttpResponse(status=304, headers={"ETag": tag})
             return self.get(request)
         self.body = self._read_body(call)
-        return self.post(request)
+        failpoints.hit("body_parsed")
+        response = self.post(request)
+        failpoints.hit("before_answer")
+        return response
 
     def get(self, request: Request) -> HttpResponse:
         """This will answer a GET."""

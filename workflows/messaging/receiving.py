@@ -7,6 +7,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Sequence
 
+from workflows import failpoints
 from workflows.definitions import strict_json
 from workflows.definitions.strict_json import InvalidJson
 from workflows.messaging.port import BusDown, Incoming, MessageBus
@@ -64,11 +65,13 @@ def receive(messages: Sequence[Incoming], *, at: dt.datetime) -> None:
     """
     readable: list[tuple[Incoming, Asked]] = []
     unreadable: list[tuple[Incoming, InvalidJson | UnreadableEvent]] = []
+    failpoints.hit("message_received")
     for message in messages:
         try:
             readable.append((message, _read(message)))
         except (InvalidJson, UnreadableEvent) as error:
             unreadable.append((message, error))
+    failpoints.hit("message_parsed")
     answers = handle(*(asked for _, asked in readable), at=at)
     for message, fault in unreadable:
         _hold(message, code=fault.code, reason=fault.message, at=at)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 
+from workflows import failpoints
 from workflows.messaging.port import BusDown, MessageBus, Outgoing
 from workflows.runtime import outbox
 from workflows.runtime.listeners import Committed
@@ -53,10 +54,13 @@ def relay_once(bus: MessageBus, at: dt.datetime) -> int:
     claimed = outbox.claim(at, most=BATCH)
     if not claimed:
         return 0
+    failpoints.hit("relay_claimed")
     try:
+        failpoints.hit("relay_before_publish")
         results = bus.publish([_outgoing(message) for message in claimed])
     except BusDown as error:
         results = [f"The bus does not answer: {error}"] * len(claimed)
+    failpoints.hit("relay_after_confirm")
     outbox.settle(claimed, results, at=at)
     return len(claimed)
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from django.utils import timezone
 
+from workflows import failpoints
 from workflows.conf import settings
 from workflows.engine.commands import Command, ElapseInstanceTimeout, ElapseRetry, ElapseTaskTimeout
 from workflows.models import Deadline, DeadlineKind
@@ -27,12 +28,15 @@ def fire_due(at: dt.datetime | None = None, *, most: int | None = None) -> int:
     due = list(Deadline.objects.filter(due_at__lte=moment).order_by("due_at", "id")[: most or settings.HANDLE_BATCH])
     if not due:
         return 0
+    failpoints.hit("clock_claimed")
     failed = _carry_out(due, at=moment)
+    failpoints.hit("clock_fired")
     with writing():
         # What had no effect (a suspension, an attempt that is over) leaves its row: it has gone off all the same.
         Deadline.objects.filter(pk__in=[clock.pk for clock in due if clock.pk not in failed]).delete()
         # What failed is a bug: kept, and tried later, so that it holds nobody else up.
         Deadline.objects.filter(pk__in=failed).update(due_at=moment + _AGAIN)
+    failpoints.hit("clock_settled")
     return len(due)
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
+from workflows import failpoints
 from workflows.definitions.form_schema import validate
 from workflows.definitions.schema import TaskKind, WorkflowDefinition
 from workflows.definitions.strict_json import canonical
@@ -83,6 +84,7 @@ def _once(asked: Sequence[Asked], at: dt.datetime) -> list[Answer]:
         batch = _Batch(database, asked, at)
         answers = [batch.answer(one) for one in asked]
         batch.recorder.write()
+    failpoints.hit("after_commit")
     batch.committed()
     return answers
 
@@ -129,7 +131,9 @@ class _Batch:
         self.recorder = Recorder(self.database, self.at)
         self.world = Directory(self.database)
         self.offers = Offers(self.database)
+        failpoints.hit("before_lock")
         self._lock()
+        failpoints.hit("after_lock")
         self._load()
 
     # --- reading ---
@@ -193,6 +197,7 @@ class _Batch:
 
     def answer(self, one: Asked) -> Answer:
         """This will judge one command and take down what follows from it."""
+        failpoints.hit("before_decide")
         if isinstance(one.command, StartWorkflow):
             return self._start(one, one.command)
         found = self._candidates(one)
@@ -249,6 +254,7 @@ class _Batch:
         assert work.now is not None
         match decide(work.definition, work.now, _command(one), at=self.at, world=self.world):
             case Accepted(events, snapshot):
+                failpoints.hit("decided")
                 self.recorder.record(work, events, snapshot, actor=one.actor, cause=one.cause or one.event_id)
                 if one.event_id is not None:
                     self._remember(one, work, digest)
@@ -349,6 +355,7 @@ class _Batch:
             return
         if not connection.in_atomic_block:  # somebody else's transaction may still be rolled back
             loading.snapshots.put((work.id, work.now) for work in touched if work.now is not None)
+        failpoints.hit("before_push")
         if listeners.anybody():
             listeners.tell(
                 listeners.Committed(
@@ -359,6 +366,7 @@ class _Batch:
                     deadline=self.recorder.earliest_deadline,
                 )
             )
+        failpoints.hit("after_push")
 
 
 _MOVING = (InstanceState.RUNNING, InstanceState.FAILED)

@@ -14,6 +14,7 @@ from typing import Any
 from django.db.models import BooleanField, Case, Exists, F, OuterRef, Q, Subquery, When
 from django.utils import timezone
 
+from workflows import failpoints
 from workflows.engine.commands import BeginTask
 from workflows.engine.lifecycle import InstanceState, TaskState
 from workflows.engine.outgoing import COMPENSATE_TASK, START_TASK
@@ -39,6 +40,7 @@ def lease(
     taken = _take(queue, worker_id=worker_id, most=max_tasks, until=_after(moment, lease_seconds), at=moment)
     if not taken:
         return []
+    failpoints.hit("lease_taken")
     answers = handle(
         *(
             Asked(
@@ -64,6 +66,7 @@ def lease(
             handed.append({**message.payload, "lease_id": str(held.id), "lease_until": held.lease_until.isoformat()})
         else:  # it was answered or withdrawn between the look and the take
             lost.append(held.id)
+    failpoints.hit("lease_given")
     if lost:
         with writing():
             Lease.objects.filter(pk__in=lost).delete()

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from django.db import connection
 from django.db.models import F
 
+from workflows import failpoints
 from workflows.engine.lifecycle import MARK_SENT, MARK_UNSENT
 from workflows.models import OutboxMessage
 from workflows.models.locking import writing
@@ -77,6 +78,7 @@ def settle(claimed: Sequence[Claimed], results: Sequence[str | None], *, at: dt.
     for message, error in zip(claimed, results, strict=True):
         if error is not None:
             failed[error[:2000], message.tries].append(message.pk)
+    failpoints.hit("relay_before_settle")
     with writing():
         # Set-wise, and guarded by the state as the moves of the row are: what is sent already stays as it is.
         OutboxMessage.objects.filter(pk__in=sent, state__in=MARK_SENT.source).update(
@@ -86,6 +88,7 @@ def settle(claimed: Sequence[Claimed], results: Sequence[str | None], *, at: dt.
             OutboxMessage.objects.filter(pk__in=rows, state__in=MARK_UNSENT.source).update(
                 state=MARK_UNSENT.target, tries=F("tries") + 1, error=error, next_try_at=at + back_off(tries + 1)
             )
+    failpoints.hit("relay_after_settle")
 
 
 def settle_all(at: dt.datetime, *, most: int) -> int:

@@ -7,6 +7,7 @@ import datetime as dt
 from django.db.models import Q
 from django.utils import timezone
 
+from workflows import failpoints
 from workflows.definitions.strict_json import InvalidJson, parse
 from workflows.engine.lifecycle import QuarantineState
 from workflows.models import QuarantinedMessage
@@ -24,8 +25,9 @@ def hold(
     body: bytes, *, source: str, message_id: str = "", code: str, reason: str, at: dt.datetime | None = None
 ) -> QuarantinedMessage:
     """This will keep a message with the reason why it was not carried out (its first 64 KiB)."""
+    failpoints.hit("quarantine_hold")
     with writing():
-        return QuarantinedMessage.objects.create(
+        held = QuarantinedMessage.objects.create(
             received_at=at or timezone.now(),
             source=source[:200],
             message_id=_plain(message_id)[:200],
@@ -34,6 +36,8 @@ def hold(
             code=code,
             reason=_plain(reason),
         )
+    failpoints.hit("quarantine_held")
+    return held
 
 
 def resubmit(message: QuarantinedMessage, *, by: str, at: dt.datetime | None = None) -> Answer:
@@ -41,7 +45,9 @@ def resubmit(message: QuarantinedMessage, *, by: str, at: dt.datetime | None = N
     moment = at or timezone.now()
     if not _take(message, by=by, at=moment):
         return _elsewhere(message)
+    failpoints.hit("quarantine_taken")
     answer = _hand_in(message, by=by, at=moment)
+    failpoints.hit("quarantine_handed_in")
     with writing():
         if answer.applied or STATUS.get(answer.code or "", 500) == 409:  # what the state refuses is in the history now
             said = str(answer.outcome) if answer.applied else f"{answer.outcome}: {answer.reason}"

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from workflows import failpoints
 from workflows.definitions.schema import WorkflowDefinition
 from workflows.engine import outgoing
 from workflows.engine.codec import SHAPE
@@ -66,6 +67,7 @@ class Recorder:
         at, log = self.at, self._log
         for event in events:
             sequence += 1
+            failpoints.hit("transition")
             apply(work.rows, event, at)
             log.append(
                 (
@@ -95,6 +97,7 @@ class Recorder:
     def write(self) -> None:
         """This will write everything, as the last thing of the transaction."""
         database, touched = self._database, self.touched.values()
+        failpoints.hit("before_write")
         created = [work for work in touched if work.created]
         if created:
             database.insert(tables.INSTANCE, [_new_instance(work) for work in created])
@@ -105,10 +108,15 @@ class Recorder:
         database.update(tables.STAGE, _STAGE_SET, _BY_POSITION, _moved(changed, _stages, _STAGE_SET))
         database.update(tables.TASK, _TASK_SET, _BY_POSITION, _moved(changed, _tasks, _TASK_SET))
         self._write_humans()
+        failpoints.hit("instances_written")
         database.insert(tables.EVENT, self._log)
+        failpoints.hit("log_written")
         database.insert(tables.OUTBOX, self._outbox)
+        failpoints.hit("outbox_written")
         database.insert(tables.HANDLED, self._handled)
+        failpoints.hit("inbox_written")
         self._write_deadlines()
+        failpoints.hit("before_commit")
         database.flush()
 
     def _send(self, work: Recorded, message: outgoing.Outgoing) -> None:

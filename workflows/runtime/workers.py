@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from django.db import close_old_connections, connection, connections
 
+from workflows import failpoints
+
 logger = logging.getLogger(__name__)
 
 REST = 10.0
@@ -40,6 +42,7 @@ class Worker:
 
     def stop(self) -> None:
         """This will ask it to end after the piece of work at hand."""
+        failpoints.hit("shutdown")
         self._stopping.set()
         self._woken.set()
 

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from workflows import failpoints
 from workflows.conf import settings
 from workflows.engine.commands import AwaitSignal, CompleteTask, FailTask, OnTask
 from workflows.engine.lifecycle import InstanceState, TaskState
@@ -91,7 +92,9 @@ def _perform(work: TurnWork) -> OnTask:
     }
     try:
         with work.savepoint():
+            failpoints.hit("step_begin")
             outcome = find(name or "")(told)
+            failpoints.hit("step_end")
             if isinstance(outcome, Done):
                 return CompleteTask(**about, output=dict(outcome.output))
             if isinstance(outcome, Waiting) and not work.compensation:

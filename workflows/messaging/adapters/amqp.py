@@ -15,6 +15,7 @@ import amqp
 from amqp.exceptions import AMQPError, NotFound
 from kombu.connection import Connection as Address
 
+from workflows import failpoints
 from workflows.messaging.port import BusDown, Handler, Incoming, Outgoing
 
 logger = logging.getLogger(__name__)
@@ -82,7 +83,9 @@ class AmqpBus:
             raise
         with self._or_throw_away():
             # After the commit: a crash in between costs a duplicate, which is told apart, not a loss.
+            failpoints.hit("before_ack")
             self._receiving.acknowledge(batch[-1][0])
+            failpoints.hit("after_ack")
         return len(batch)
 
     def close(self) -> None:
@@ -162,6 +165,7 @@ class _Sending:
                 routing_key=message.queue,
                 mandatory=True,
             )
+        failpoints.hit("relay_after_publish")
         while self._open:
             left = end - time.monotonic()
             if left <= 0:
