@@ -26,12 +26,15 @@ def test_a_queue_tells_its_messages_and_its_consumers(rabbitmq_url, name):
     with Connection(rabbitmq_url) as connection:
         channel = connection.channel()
         channel.queue_declare(name, durable=True, auto_delete=False)
+        taken = []
         for _ in range(3):
             channel.basic_publish_confirm(amqp.Message(b"x"), exchange="", routing_key=name)
 
         assert read_queues(rabbitmq_url, [name, f"{name}-not"]) == {name: Depth(3, 0), f"{name}-not": None}
         channel.basic_qos(0, 1, False)
-        channel.basic_consume(name)
+        channel.basic_consume(name, callback=taken.append)
+        while not taken:
+            connection.drain_events(timeout=5)
         assert read_queues(rabbitmq_url, [name], timeout=5) == {name: Depth(2, 1)}
 
         channel.queue_delete(name)
