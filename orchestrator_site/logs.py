@@ -1,42 +1,31 @@
 """How the site writes its log: one line per happening, quiet by default, JSON on request."""
 
+import logging
+import sys
 from typing import Any
 
-import structlog
+
+class Line(logging.Formatter):
+    """Writes one happening as one line. `form` is `json` for machines, anything else for people."""
+
+    def __init__(self, form: str) -> None:
+        super().__init__()
+        self._form = form
+        self._formatter: logging.Formatter | None = None
+
+    def format(self, record: logging.LogRecord) -> str:
+        """This will give the line."""
+        if self._formatter is None:
+            self._formatter = _formatter(self._form)
+        return self._formatter.format(record)
 
 
 def logging_config(*, level: str, form: str) -> dict[str, Any]:
     """Make the LOGGING setting. `form` is `json` for machines, anything else for people."""
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.ExtraAdder(),
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.StackInfoRenderer(),
-    ]
-    structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
-    )
-    ending: list[Any] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-        if form == "json"
-        # Plain: a fancier one prints the values of variables, and with them secrets.
-        else [structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)]
-    )
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {
-            "line": {
-                "()": structlog.stdlib.ProcessorFormatter,
-                "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending],
-                "foreign_pre_chain": shared,
-            },
-        },
+        "formatters": {"line": {"()": "orchestrator_site.logs.Line", "form": form}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
@@ -53,3 +42,38 @@ def logging_config(*, level: str, form: str) -> dict[str, Any]:
             "asyncio": {"level": "WARNING"},
         },
     }
+
+
+def _formatter(form: str) -> logging.Formatter:
+    structlog = _structlog()
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    ending: list[Any] = (
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        if form == "json"
+        # Plain: a fancier one prints the values of variables, and with them secrets.
+        else [structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)]
+    )
+    return structlog.stdlib.ProcessorFormatter(
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending], foreign_pre_chain=shared
+    )
+
+
+def _structlog() -> Any:
+    # Not before the first line, and without what it would bring along for features that nobody uses here: memory for
+    # which a worker has no use.
+    unused = [name for name in ("greenlet", "rich", "twisted") if name not in sys.modules]
+    for name in unused:
+        sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        import structlog
+    finally:
+        for name in unused:
+            del sys.modules[name]
+    return structlog
