@@ -7,6 +7,7 @@ import pytest
 from kombu import Connection
 
 from workflows.messaging import depths
+from workflows.messaging.connecting import close_amqp, open_amqp
 from workflows.messaging.depths import Depth, read_queues
 from workflows.messaging.port import BusDown
 
@@ -23,21 +24,21 @@ def name():
 
 
 def test_a_queue_tells_its_messages_and_its_consumers(rabbitmq_url, name):
-    with Connection(rabbitmq_url) as connection:
-        channel = connection.channel()
-        channel.queue_declare(name, durable=True, auto_delete=False)
-        taken = []
-        for _ in range(3):
-            channel.basic_publish_confirm(amqp.Message(b"x"), exchange="", routing_key=name)
+    connection, taken = open_amqp(rabbitmq_url), []
+    channel = connection.channel()
+    channel.queue_declare(name, durable=True, auto_delete=False)
+    for _ in range(3):
+        channel.basic_publish_confirm(amqp.Message(b"x"), exchange="", routing_key=name)
 
-        assert read_queues(rabbitmq_url, [name, f"{name}-not"]) == {name: Depth(3, 0), f"{name}-not": None}
-        channel.basic_qos(0, 1, False)
-        channel.basic_consume(name, callback=taken.append)
-        while not taken:
-            connection.drain_events(timeout=5)
-        assert read_queues(rabbitmq_url, [name], timeout=5) == {name: Depth(2, 1)}
+    assert read_queues(rabbitmq_url, [name, f"{name}-not"]) == {name: Depth(3, 0), f"{name}-not": None}
+    channel.basic_qos(0, 1, False)
+    channel.basic_consume(name, callback=taken.append)
+    while not taken:
+        connection.drain_events(timeout=5)
+    assert read_queues(rabbitmq_url, [name], timeout=5) == {name: Depth(2, 1)}
 
-        channel.queue_delete(name)
+    channel.queue_delete(name)
+    close_amqp(connection)
 
 
 def test_a_connection_that_has_died_meanwhile_is_opened_anew(rabbitmq_url, name):
