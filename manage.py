@@ -4,7 +4,7 @@
 import os
 import sys
 
-_SERVERS = {"run_worker", "runserver"}
+_SERVERS = {"run_worker", "runserver", "serve", "examples"}
 
 
 def main(arguments: list[str]) -> None:

@@ -15,6 +15,9 @@ pages = get_asgi_application()
 
 # Only now: the consumers import models, which need the apps.
 from workflows.live.routing import websocket_urlpatterns  # noqa: E402
+from workflows.management import serving  # noqa: E402
+
+serving.guard()
 
 application = ProtocolTypeRouter(
     {

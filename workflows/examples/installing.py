@@ -91,6 +91,13 @@ def install_people(*, at: dt.datetime) -> Mapping[str, str]:
         return {demo.username: _token(there[demo.username], at=at) for demo in USERS}
 
 
+def told(tokens: Mapping[str, str], *, address: str) -> list[str]:
+    """This will give the lines that tell a visitor how to get in: `token USER TOKEN`, and who may sign in."""
+    lines = [f"token {user} {token}" for user, token in tokens.items()]
+    lines += ["", f"Sign in at {address}/ with the password {PASSWORD!r} as:"]
+    return lines + [f"  {user.username:12} {user.what}" for user in USERS]
+
+
 def _token(user: object, *, at: dt.datetime) -> str:
     """Made from the secret of the installation: the same at every start, and nowhere stored as it is."""
     name = user.get_username()  # type: ignore[attr-defined]
