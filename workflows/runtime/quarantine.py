@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
 
-from django.db.models import Q
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from workflows import failpoints
@@ -12,11 +13,13 @@ from workflows.definitions.strict_json import InvalidJson, parse
 from workflows.engine.lifecycle import QuarantineState
 from workflows.models import QuarantinedMessage
 from workflows.models.locking import writing
-from workflows.runtime.asking import Answer, Outcome
+from workflows.runtime.asking import Answer, Asked, Outcome
 from workflows.runtime.handling import handle
 from workflows.runtime.inbound import UnreadableEvent, read_event
 from workflows.runtime.refusals import STATUS
 
+MOST_AT_ONCE = 200
+"""How many messages one person sees to with one wish."""
 _KEPT_BYTES = 65_536
 _HELD = dt.timedelta(minutes=1)
 
@@ -40,59 +43,118 @@ def hold(
     return held
 
 
-def resubmit(message: QuarantinedMessage, *, by: str, at: dt.datetime | None = None) -> Answer:
+def matching(
+    *, code: str | None = None, source: str | None = None, until: dt.datetime | None = None
+) -> QuerySet[QuarantinedMessage]:
+    """This will give those that wait for somebody, were held for this reason and came from there; the oldest first."""
+    rows = QuarantinedMessage.objects.filter(state=QuarantineState.OPEN)
+    for name, value in (("code", code), ("source", source), ("received_at__lte", until)):
+        if value is not None:
+            rows = rows.filter(**{name: value})
+    return rows.order_by("received_at", "id")
+
+
+def resubmit(message: QuarantinedMessage, *, by: str, reason: str = "", at: dt.datetime | None = None) -> Answer:
     """This will hand the message in again; what can still not be read or matched stays where it is."""
-    moment = at or timezone.now()
-    if not _take(message, by=by, at=moment):
-        return _elsewhere(message)
-    failpoints.hit("quarantine_taken")
-    answer = _hand_in(message, by=by, at=moment)
-    failpoints.hit("quarantine_handed_in")
-    with writing():
-        if answer.applied or STATUS.get(answer.code or "", 500) == 409:  # what the state refuses is in the history now
-            said = str(answer.outcome) if answer.applied else f"{answer.outcome}: {answer.reason}"
-            message.mark_resubmitted(at=moment, by=by, resolution=said)
-        else:
-            message.resolved_at, message.resolved_by = None, ""
-        message.save()
-    return answer
+    return _see_to(message, resubmit_many([message.pk], by=by, reason=reason, at=at))
 
 
 def discard(message: QuarantinedMessage, *, by: str, reason: str, at: dt.datetime | None = None) -> Answer:
     """This will say that nobody needs the message; it stays readable."""
+    return _see_to(message, discard_many([message.pk], by=by, reason=reason, at=at))
+
+
+def resubmit_many(
+    keys: Sequence[int], *, by: str, reason: str = "", at: dt.datetime | None = None
+) -> Mapping[int, Answer]:
+    """This will hand messages in again, in the order they came, and tell of each what came of it.
+
+    A message that somebody else has in hand, or that is over, is refused with `wrong_state`; one that is not there is
+    left out. What can still not be read or matched stays where it is. `reason` is kept with what took effect.
+    """
     moment = at or timezone.now()
-    if not _take(message, by=by, at=moment):
-        return _elsewhere(message)
-    with writing():
-        message.mark_discarded(at=moment, by=by, resolution=reason)
-        message.save()
-    return Answer(Outcome.APPLIED)
+    taken, answers = _take(keys, by=by, at=moment)
+    asked: dict[int, Asked] = {}
+    for key, message in taken.items():
+        said = _read(message, by=by)
+        if isinstance(said, Asked):
+            asked[key] = said
+        else:
+            answers[key] = said
+    # One batch: what comes later in it sees what earlier ones did.
+    answers.update(zip(asked, handle(*asked.values(), at=moment) if asked else (), strict=True))
+
+    def settle(message: QuarantinedMessage) -> None:
+        answer = answers[message.pk]
+        if answer.applied or STATUS.get(answer.code or "", 500) == 409:  # what the state refuses is in the history now
+            said = str(answer.outcome) if answer.applied else f"{answer.outcome}: {answer.reason}"
+            message.mark_resubmitted(at=moment, by=by, resolution=f"{said} ({reason})" if reason else said)
+        else:
+            message.resolved_at, message.resolved_by = None, ""
+
+    _settle(taken, settle)
+    return answers
 
 
-def _take(message: QuarantinedMessage, *, by: str, at: dt.datetime) -> bool:
-    """One operator at a time: the row is theirs from here. Whoever dies in between loses it after a minute."""
-    free = Q(resolved_at=None) | Q(resolved_at__lt=at - _HELD)
-    with writing():
-        taken = QuarantinedMessage.objects.filter(free, pk=message.pk, state=QuarantineState.OPEN)
-        if not taken.update(resolved_at=at, resolved_by=by):
-            return False
+def discard_many(keys: Sequence[int], *, by: str, reason: str, at: dt.datetime | None = None) -> Mapping[int, Answer]:
+    """This will say that nobody needs these messages, and tell of each whether that could be said."""
+    moment = at or timezone.now()
+    taken, answers = _take(keys, by=by, at=moment)
+    _settle(taken, lambda message: message.mark_discarded(at=moment, by=by, resolution=reason))
+    return answers | dict.fromkeys(taken, Answer(Outcome.APPLIED))
+
+
+def _see_to(message: QuarantinedMessage, answers: Mapping[int, Answer]) -> Answer:
     message.refresh_from_db()
-    return True
+    return answers[message.pk]
+
+
+def _take(keys: Sequence[int], *, by: str, at: dt.datetime) -> tuple[dict[int, QuarantinedMessage], dict[int, Answer]]:
+    """One operator at a time: the rows are theirs from here. Whoever dies in between loses them after a minute.
+
+    The messages that were free, oldest first, and the answers about the others.
+    """
+    with writing():
+        # Locked in the order of their ids, so that two operators with the same list do not wait for each other.
+        rows = list(QuarantinedMessage.objects.filter(pk__in=set(keys)).order_by("pk").select_for_update())
+        free = {row.pk: row for row in rows if _is_free(row, at)}
+        QuarantinedMessage.objects.filter(pk__in=free).update(resolved_at=at, resolved_by=by)
+    for row in free.values():
+        row.resolved_at, row.resolved_by = at, by
+    ordered = sorted(free.values(), key=lambda row: (row.received_at, row.pk))
+    return {row.pk: row for row in ordered}, {row.pk: _elsewhere(row) for row in rows if row.pk not in free}
+
+
+def _is_free(message: QuarantinedMessage, at: dt.datetime) -> bool:
+    nobodys = message.resolved_at is None or message.resolved_at < at - _HELD
+    return message.state == QuarantineState.OPEN and nobodys
+
+
+def _settle(taken: Mapping[int, QuarantinedMessage], settle: Callable[[QuarantinedMessage], None]) -> None:
+    if not taken:
+        return
+    with writing():
+        # Again, and locked: whoever took so long that somebody else has taken them over changes nothing any more.
+        rows = QuarantinedMessage.objects.filter(pk__in=taken).order_by("pk").select_for_update()
+        for row in rows:
+            mine = taken[row.pk]
+            if (row.state, row.resolved_at, row.resolved_by) == (mine.state, mine.resolved_at, mine.resolved_by):
+                settle(row)
+                row.save()
 
 
 def _elsewhere(message: QuarantinedMessage) -> Answer:
-    message.refresh_from_db()
     said = f"The message is {message.state}."
     if message.state == QuarantineState.OPEN:
         said = f"{message.resolved_by} is at it just now."
     return Answer(Outcome.REFUSED, code="wrong_state", reason=said)
 
 
-def _hand_in(message: QuarantinedMessage, *, by: str, at: dt.datetime) -> Answer:
+def _read(message: QuarantinedMessage, *, by: str) -> Asked | Answer:
     if message.body_bytes > _KEPT_BYTES:
         return Answer(Outcome.REFUSED, code="too_large", reason="Only the beginning of the message was kept.")
     try:
-        asked = read_event(
+        return read_event(
             parse(message.body.encode()),
             actor=by,
             cause=f"quarantine:{message.pk}",
@@ -100,7 +162,6 @@ def _hand_in(message: QuarantinedMessage, *, by: str, at: dt.datetime) -> Answer
         )
     except (InvalidJson, UnreadableEvent) as error:
         return Answer(Outcome.REFUSED, code=error.code, reason=str(error), errors=getattr(error, "errors", ()))
-    return handle(asked, at=at)[0]
 
 
 def _plain(text: str) -> str:
