@@ -15,7 +15,7 @@ from workflows.messaging.port import MessageBus
 from workflows.messaging.receiving import Receiver
 from workflows.messaging.relay import Relay
 from workflows.observability import metrics
-from workflows.runtime import listeners
+from workflows.runtime import broker, listeners
 from workflows.runtime.clock import Clock
 from workflows.runtime.leasing import bell
 from workflows.runtime.listeners import Listener
@@ -34,6 +34,15 @@ def connect() -> None:
         listeners.subscribe(bell.ring)
         listeners.subscribe(metrics.listener)
         watching.observe(metrics.count_request)
+        broker.ask_with(_depths)
+
+
+def _depths(names: tuple[str, ...], seconds: float) -> Mapping[str, broker.Depth | None]:
+    """What the pages and the API may know of the broker, which they do not import."""
+    from workflows.messaging.depths import read_queues
+
+    found = read_queues(settings.BROKER_URL, names, timeout=seconds)
+    return {name: depth and broker.Depth(depth.messages, depth.consumers) for name, depth in found.items()}
 
 
 def open_bus() -> MessageBus:

@@ -17,16 +17,18 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 0.8
 """How many seconds somebody who looks waits for an answer at most."""
+ASK_SECONDS = 2.0
+"""How many seconds the broker has for each of its answers; a late one is there for the next who looks."""
 FRESH = 3.0
 """For how many seconds an answer, or the lack of one, is good enough."""
 
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """What lies in a queue of the broker, and how many consumers it has."""
+    """What lies in a queue of the broker, and how many consumers it has (None: this broker does not count them)."""
 
     messages: int
-    consumers: int
+    consumers: int | None
 
 
 Ask = Callable[[tuple[str, ...], float], Mapping[str, Depth | None]]
@@ -104,7 +106,7 @@ def _question(url: str, wanted: frozenset[str]) -> _Question:
 
 def _find_out(question: _Question, ask: Ask) -> None:
     try:
-        question.answer = Broker(used=True, depths=dict(ask(tuple(sorted(question.names)), PATIENCE)))
+        question.answer = Broker(used=True, depths=dict(ask(tuple(sorted(question.names)), ASK_SECONDS)))
     except Exception as error:
         log.info("the broker was not to be asked for its queues: %s", error)
         question.answer = Broker(used=True, error=str(error) or type(error).__name__)
