@@ -105,6 +105,30 @@ def test_what_somebody_took_without_a_lease_stays_theirs(door):
     assert site.lease("q") == []
 
 
+def test_an_undoing_that_somebody_took_without_a_lease_stays_theirs(door):
+    site = door(workflow(service("a", task_queue="q", **undo(queue="q")), service("z", "a")))
+    for ref in ("ONE", "TWO"):
+        site.start(ref)
+        site.batch(*(site.asked(how, ref=ref) for how in (completed("a"), ROLL_BACK)))
+    site.ask(started("a", compensation=True), ref="ONE")
+
+    (task,) = site.lease("q", most=5, seconds=10)
+
+    assert (task["event_name"], task["business_ref_no"]) == ("CompensateTask", "TWO")
+    assert site.lease("q", most=5, worker="w2") == []
+    site.later(11)  # a lease that has ended is another matter: nobody holds it
+    assert [task["business_ref_no"] for task in site.lease("q", most=5, worker="w2")] == ["TWO"]
+
+
+def test_a_task_that_was_begun_is_offered_for_undoing_all_the_same(door):
+    """The attempts of a task and those of its undoing are numbered apart."""
+    site = door(workflow(service("a", **undo(queue="q")), service("z", "a")))
+    site.start()
+    site.batch(started("a"), completed("a"), ROLL_BACK)
+
+    assert names(site.lease("q")) == [("CompensateTask", "a", 1)]
+
+
 def test_nothing_is_handed_out_while_suspended(door):
     site = door(ONE)
     site.start()

@@ -11,14 +11,16 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from django.db.models import BooleanField, Case, Exists, F, OuterRef, Q, Subquery, When
+from django.db.models import BooleanField, Case, Exists, F, OuterRef, Q, Subquery, TextField, When
+from django.db.models.functions import Cast
 from django.utils import timezone
 
 from workflows import failpoints
 from workflows.engine.commands import BeginTask
+from workflows.engine.events import TASK_STARTED
 from workflows.engine.lifecycle import InstanceState, TaskState
 from workflows.engine.outgoing import COMPENSATE_TASK, START_TASK
-from workflows.models import Lease, OutboxMessage, TaskInstance
+from workflows.models import Lease, LoggedEvent, OutboxMessage, TaskInstance
 from workflows.models.locking import writing
 from workflows.runtime.asking import Asked
 from workflows.runtime.handling import handle
@@ -158,12 +160,22 @@ def _offered(queue: str, *, most: int, at: dt.datetime) -> list[tuple[OutboxMess
         compensation=OuterRef("undoing"),
         attempt=OuterRef("live_attempt"),
     )
+    # The row of a task that is being undone does not say whether somebody has begun: its history does.
+    begun = LoggedEvent.objects.annotate(said=Cast("data", TextField())).filter(
+        instance=OuterRef("instance"),
+        event=TASK_STARTED,
+        stage_name=OuterRef("stage_name"),
+        task_name=OuterRef("task_name"),
+        attempt=OuterRef("live_attempt"),
+        said__startswith='{"compensation":true',
+    )
     tasks = list(
         _on_offer()
         .filter(
             Q(task_type="SERVICE") | Q(undoing=True),
-            Q(state__in=[TaskState.SCHEDULED, TaskState.COMPENSATING])
-            | Q(state=TaskState.STARTED) & Exists(of_the_attempt),
+            Q(state=TaskState.SCHEDULED)
+            | Q(state=TaskState.COMPENSATING) & ~Exists(begun)
+            | Q(state__in=[TaskState.STARTED, TaskState.COMPENSATING]) & Exists(of_the_attempt),
             ~Exists(of_the_attempt.filter(lease_until__gt=at)),
             queue=queue,
         )
