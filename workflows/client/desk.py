@@ -54,6 +54,7 @@ class Desk:
         self._closed = False
         self._threads = _Threads()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop_thread: threading.Thread | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def take(self, task: Task, job: Job, handle: Any) -> bool:
@@ -150,6 +151,8 @@ class Desk:
         self._threads.end()
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
+            if self._loop_thread is not None:
+                self._loop_thread.join(2)
 
     # --- Below: called with the lock held, or from the threads ---
 
@@ -198,8 +201,16 @@ class Desk:
     def _event_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-            threading.Thread(target=self._loop.run_forever, name="service (async)", daemon=True).start()
+            self._loop_thread = threading.Thread(target=self._run_loop, args=(self._loop,), daemon=True)
+            self._loop_thread.start()
         return self._loop
+
+    def _run_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.run_forever()
+        # Functions that are not finished end with the process. Cancelled, they would answer that they have failed.
+        if not self._tasks:
+            loop.run_until_complete(loop.shutdown_default_executor())
+            loop.close()
 
 
 class _Threads:

@@ -151,9 +151,10 @@ class Services:
             raise RuntimeError("It serves already.")
         if not self.queues:
             raise ValueError('There is nothing to serve: register functions with @services.service("a_queue").')
-        self._desk = desk = Desk(concurrency=self._concurrency, answers=self._answers, done=self._done)
-        self._transport = self._make_transport(url or self.url, token or self._token, desk)
-        self._transport.start()
+        desk = Desk(concurrency=self._concurrency, answers=self._answers, done=self._done)
+        transport = self._make_transport(url or self.url, token or self._token, desk)
+        self._desk, self._transport = desk, transport
+        transport.start()
         logger.info("serving %s as %s", ", ".join(self.queues), self.name)
 
     def stop(self, seconds: float | None = None) -> bool:
