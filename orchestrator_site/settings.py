@@ -81,6 +81,9 @@ INSTALLED_APPS = [
     "workflows",
     "tasks_ui",
 ]
+if sys.argv[1:2] == ["run_worker"]:
+    # It serves no pages: what is only for them would be most of its memory.
+    INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", "workflows"]
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

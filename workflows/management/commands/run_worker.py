@@ -18,6 +18,7 @@ from workflows.live import broadcasting
 class Command(BaseCommand):
     """manage.py run_worker [--only relay,clock,inbound]"""
 
+    requires_system_checks = ()
     help = "Run the background jobs of the site. Several processes share the work."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
