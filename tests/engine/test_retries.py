@@ -8,12 +8,14 @@ from hypothesis import strategies as st
 
 from tests.builders import (
     RESUME,
+    ROLL_BACK,
     SUSPEND,
     awaits,
     completed,
     failed,
     given,
     human,
+    not_undone,
     operator_fails,
     operator_retries,
     operator_skips,
@@ -85,6 +87,22 @@ def test_when_the_attempts_are_spent_the_instance_fails():
 
     assert story.when(failed("a")) == ["TaskFailed", "WorkflowFailed"]
     assert story["a"].attempt == 2
+
+
+def test_a_service_may_give_up_the_remaining_attempts():
+    story = given(workflow(service("a", **retry(5))))
+
+    assert story.when(failed("a", final=True)) == ["TaskFailed", "WorkflowFailed"]
+    assert story.messages() == ["StartTask a#1"]
+    assert story.when(operator_retries("a")) == ["WorkflowRecovered", "TaskScheduled"]
+    assert story.when(failed("a")) == ["TaskFailed", "TaskScheduled"]
+
+
+def test_a_service_may_give_up_undoing():
+    story = given(workflow(service("a", compensate={"task_queue": "undo_a", **retry(5)})), completed("a"), ROLL_BACK)
+
+    assert story.when(not_undone("a", final=True)) == ["CompensationFailed", "RollbackFailed"]
+    assert story.state == "ROLLBACK_FAILED"
 
 
 def test_an_operators_retry_begins_a_new_round():

@@ -44,10 +44,11 @@ class CompleteTask(OnTask):
 class FailTask(OnTask):
     """A service says that the attempt failed (message TaskFailed).
 
-    `error` has code, message, details, each optional.
+    `error` has code, message, details, each optional. `final`: the service knows that no other attempt can succeed.
     """
 
     error: Mapping[str, Any] | None = None
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,7 +147,8 @@ def _fail(fields: _Fields) -> Command:
             fields.errors.append({"pointer": f"/error/{key}", "code": "wrong_type", "message": f"{key} is a text."})
     if error is None and isinstance(fields.message.get("reason"), str):
         error = {"message": fields.message["reason"]}  # what services sent before there was `error`
-    return c.FailTask(**_on_task(fields), error=error)
+    # Anything but false is none of ours: who sent a `retry` before it had a meaning is still understood.
+    return c.FailTask(**_on_task(fields), error=error, final=fields.message.get("retry") is False)
 
 
 def _pending(fields: _Fields) -> Command:

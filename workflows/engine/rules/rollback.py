@@ -96,15 +96,17 @@ def fail(draft: Draft, command: c.FailTask, position: int, world: World) -> Refu
     """This will fail the attempt to undo: tried again by its policy, or the rollback stops."""
     if refusal := _misplaced(draft, position, command.attempt, wanted=FAILED_RESULT):
         return refusal
-    failed(draft, world, position, error=command.error)
+    failed(draft, world, position, error=command.error, final=command.final)
     return None
 
 
-def failed(draft: Draft, world: World, position: int, *, error: Mapping[str, Any] | None) -> None:
+def failed(
+    draft: Draft, world: World, position: int, *, error: Mapping[str, Any] | None, final: bool = False
+) -> None:
     """This will record a failed attempt to undo and apply its retry policy."""
     how, was = draft.definition.tasks[position].compensate, _undoing(draft, position)
     assert how is not None
-    spent = is_spent(how.retry, failures=was.failures + 1)
+    spent = final or is_spent(how.retry, failures=was.failures + 1)
     error = error or {}
     whole = {"code": error.get("code"), "message": error.get("message"), "details": error.get("details")}
     draft.on_task(e.COMPENSATION_FAILED, position, was.attempt, {"error": whole, "spent": spent})

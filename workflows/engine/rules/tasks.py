@@ -64,14 +64,16 @@ def fail(draft: Draft, command: c.FailTask, world: World) -> Refusal:
         return rollback.fail(draft, command, position, world)
     if refusal := _misplaced(draft, position, command.attempt, wanted=FAILED_RESULT):
         return refusal
-    attempt_failed(draft, world, position, error=command.error)
+    attempt_failed(draft, world, position, error=command.error, final=command.final)
     return None
 
 
-def attempt_failed(draft: Draft, world: World, position: int, *, error: Mapping[str, Any] | None) -> None:
+def attempt_failed(
+    draft: Draft, world: World, position: int, *, error: Mapping[str, Any] | None, final: bool = False
+) -> None:
     """This will record a failed attempt and apply the policies, unless the instance is suspended."""
     task, policy = draft.tasks[position], draft.definition.tasks[position].retry
-    spent = is_spent(policy, failures=task.failures + 1)
+    spent = final or is_spent(policy, failures=task.failures + 1)
     draft.on_task(e.TASK_FAILED, position, task.attempt, {"error": normal_error(error), "spent": spent})
     if draft.state != InstanceState.SUSPENDED:
         after_failure(draft, world, position)
