@@ -11,6 +11,11 @@ def main(arguments: list[str]) -> None:
     """Run the administrative command that the arguments name."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orchestrator_site.settings")
     command = arguments[1] if len(arguments) > 1 else ""
+    if command == "cluster":
+        # It starts the others with the settings that it chooses, and has none itself.
+        from orchestrator_site.cluster import main as run_cluster
+
+        raise SystemExit(run_cluster(arguments[2:]))
     if command == "demo":
         _prepare_demo(arguments[2:])
     try:

@@ -226,8 +226,15 @@ def ping_redis(url: str) -> None:
 # --- RabbitMQ ----------------------------------------------------------------------------------------------------
 
 
-def rabbitmq(base: Path, *, port: int, user: str = "guest", password: str = "guest") -> Recipe:  # noqa: S107
-    """Tell how to start a RabbitMQ; the same folder and port again find what it has kept."""
+def rabbitmq(
+    base: Path,
+    *,
+    port: int,
+    name: str | None = None,
+    user: str = "guest",
+    password: str = "guest",  # noqa: S107
+) -> Recipe:
+    """Tell how to start a RabbitMQ; the same folder and name (by default made of the port) find what it has kept."""
     program = next(
         (
             path
@@ -249,7 +256,7 @@ def rabbitmq(base: Path, *, port: int, user: str = "guest", password: str = "gue
     environment = {
         "HOME": str(base),
         # The name of a node is unique on a machine.
-        "RABBITMQ_NODENAME": f"orchestrator{port}@localhost",
+        "RABBITMQ_NODENAME": f"orchestrator-{name or port}@localhost",
         "RABBITMQ_CONFIG_FILE": str(base / "rabbitmq.conf"),
         "RABBITMQ_CONF_ENV_FILE": str(base / "none"),
         "RABBITMQ_ADVANCED_CONFIG_FILE": str(base / "none"),

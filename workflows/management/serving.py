@@ -7,6 +7,7 @@ from daphne.server import Server, twisted_loop  # isort: skip
 
 import asyncio
 import os
+import resource
 import signal
 import threading
 import time
@@ -22,6 +23,7 @@ PING_SECONDS = 10
 PONG_SECONDS = 15
 DRAIN_SECONDS = 4.0
 """How long requests that are being answered are waited for."""
+MOST_FILES = 20_000
 END_SECONDS = 8.0
 """After this the process ends, whatever is still going on in it."""
 
@@ -41,6 +43,7 @@ def serve(*, host: str, port: int, ready: Callable[[], None], finish: Callable[[
     """This will serve until SIGTERM or SIGINT, then call `finish`, once, and return; raises PortTaken."""
     from channels.routing import get_default_application
 
+    _allow_many_sockets()
     server = _Drained(
         application=get_default_application(),
         endpoints=[f"tcp:port={port}:interface={host.replace(':', chr(92) + ':')}"],
@@ -88,6 +91,14 @@ def put_away() -> None:
         close_pool = getattr(connections[alias], "close_pool", None)
         if close_pool is not None:
             close_pool()
+
+
+def _allow_many_sockets() -> None:
+    # Each websocket is an open file, and most systems allow a process no more than 1024 unless it asks.
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if most == resource.RLIM_INFINITY else min(MOST_FILES, most)
+    if allowed != resource.RLIM_INFINITY and allowed < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 class _Ending:
