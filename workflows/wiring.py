@@ -42,7 +42,7 @@ def _depths(names: tuple[str, ...], seconds: float) -> Mapping[str, broker.Depth
     from workflows.messaging.depths import read_queues
 
     found = read_queues(settings.BROKER_URL, names, timeout=seconds)
-    return {name: depth and broker.Depth(depth.messages, depth.consumers) for name, depth in found.items()}
+    return {name: broker.Depth(one.messages, one.consumers) if one else None for name, one in found.items()}
 
 
 def open_bus() -> MessageBus:

@@ -59,12 +59,13 @@ def test_answers_are_as_described(
 ):
     instance = start(SERVICE_TASK, HUMAN_TASK)
     task = HumanTask.objects.get(instance=instance["id"]).pk
-    names = {"{instance_id}": instance["id"], "{human_task_id}": str(task)}
+    names = {"{instance_id}": instance["id"], "{human_task_id}": str(task), "{queue}": "charge_queue"}
     service.post("events/", message(instance, "TaskFailed", error={"code": "x"}))
     service.post("events/", message(instance))
     paths = [
         "templates/", "instances/", "instances/{instance_id}/", "instances/{instance_id}/history/",
         "instances/{instance_id}/commands/", "human-tasks/", "human-tasks/{human_task_id}/", "quarantine/", "me/",
+        "queues/", "queues/{queue}/", "outbox/",
     ]  # fmt: skip
 
     for path in paths:

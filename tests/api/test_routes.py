@@ -78,7 +78,14 @@ EXPECTED: dict[tuple[str, str], dict[str, dict[str, int]]] = {
         "other": DECIDE_OTHERS,
         "missing": DESK_MISSING,
     },
+    ("GET", "queues/"): {"": OVERSEE},
+    ("GET", "queues/{queue}/"): {"own": OVERSEE, "missing": OVERSEE_MISSING},
+    ("GET", "outbox/"): {"": OVERSEE},
     ("GET", "quarantine/"): {"": OVERSEE},
+    **{
+        ("POST", f"quarantine/{rest}/"): {"": {**OVERSEE_MISSING, "operator": 4, "auditor": 403, "admin": 4}}
+        for rest in ("resubmit", "discard")
+    },
     ("GET", "quarantine/{message}/"): {"own": OVERSEE, "missing": OVERSEE_MISSING},
     **{
         ("POST", f"quarantine/{{message}}/{rest}/"): {
@@ -139,7 +146,7 @@ def test_the_table_of_this_test_knows_every_route():
         path = (
             path.replace("tasks/<>/<>", "tasks/S/charge")
             .replace("stages/<>", "stages/S")
-            .replace("queues/<>", "queues/q")
+            .replace("queues/<>/lease", "queues/q/lease")
         )
         there |= {(method, path) for method in RULES.get(str(entry.name), {})}
 
@@ -162,10 +169,11 @@ def things(start: Callable[..., dict[str, Any]]) -> dict[str, dict[str, str]]:
             "instance": instance["id"],
             "human_task": str(HumanTask.objects.get(instance=instance["id"]).pk),
             "message": str(quarantined.pk),
+            "queue": "charge_queue",
         }
 
     missing = str(uuid.uuid4())
-    nothing = {"template": missing, "instance": missing, "human_task": missing, "message": "987654321"}
+    nothing = {"template": missing, "instance": missing, "human_task": missing, "message": "987654321", "queue": "no/queue"}
     return {"own": named(own), "other": named(other), "missing": nothing, "": nothing}
 
 

@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import json
 import uuid
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -75,6 +76,23 @@ def page(
     }
 
 
+def page_of_names(request: HttpRequest, names: Sequence[str], *, query: Mapping[str, Any]) -> dict[str, Any]:
+    """This will give one page of names that are at hand, in their order, with the addresses of its neighbours."""
+    keys = (Key("name"),)
+    limit, cursor = query["limit"], query["cursor"]
+    backwards, place = _read_cursor(cursor, keys) if cursor else (False, None)
+    found = sorted(names)
+    start = 0 if place is None else bisect_left(found, place[0]) if backwards else bisect_right(found, place[0])
+    first, end = (max(0, start - limit), start) if backwards else (start, start + limit)
+    shown = found[first:end]
+    after = bool(shown) and end < len(found)
+    return {
+        "results": shown,
+        "next": _address(request, _signed([shown[-1]], keys, backwards=False)) if after else None,
+        "previous": _address(request, _signed([shown[0]], keys, backwards=True)) if shown and first > 0 else None,
+    }
+
+
 def holding(part: str, *columns: str) -> Q:
     """This will keep rows that hold the text in one of the columns, whatever its case; `%` and `_` mean themselves.
 
@@ -106,7 +124,10 @@ def _beyond(keys: Sequence[Key], place: Sequence[Any], *, backwards: bool) -> Q:
 
 
 def _cursor(row: Model, keys: Sequence[Key], *, backwards: bool) -> str:
-    place = [_text(getattr(row, key.column)) for key in keys]
+    return _signed([_text(getattr(row, key.column)) for key in keys], keys, backwards=backwards)
+
+
+def _signed(place: Sequence[Any], keys: Sequence[Key], *, backwards: bool) -> str:
     said = json.dumps([int(backwards), place], separators=(",", ":")).encode()
     return base64.urlsafe_b64encode(_signature(said, keys) + said).decode().rstrip("=")
 

@@ -47,6 +47,8 @@ _PUBLISH = Rule(OPERATORS, Scope.TEMPLATES, sees=OPERATORS)
 _DECIDE = {"POST": Rule(DESK, Scope.HUMAN_TASKS, sees=EVERYBODY - CLIENTS)}
 _REDIRECT = {"POST": Rule(OPERATORS, Scope.HUMAN_TASKS, sees=EVERYBODY - CLIENTS)}
 _INBOX = {"GET": Rule(EVERYBODY - CLIENTS, sees=EVERYBODY - CLIENTS)}
+_OVERSEE = {"GET": Rule(OVERSEERS, sees=OVERSEERS)}
+_SEE_TO = {"POST": Rule(OPERATORS, Scope.OPERATE, sees=OVERSEERS)}
 _DESCRIBE = {"GET": Rule(EVERYBODY, None, public=True)}
 
 RULES: Mapping[str, Mapping[str, Rule]] = {
@@ -69,6 +71,9 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
     "stage-replay": _OPERATE,
     "events": _SERVE,
     "events-batch": _SERVE,
+    "queues": _OVERSEE,
+    "queue": _OVERSEE,
+    "outbox": _OVERSEE,
     "queue-lease": _SERVE,
     "lease-extend": _SERVE,
     "human-tasks": _INBOX,
@@ -78,10 +83,12 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
     "human-task-complete": _DECIDE,
     "human-task-comment": _DECIDE,
     "human-task-reassign": _REDIRECT,
-    "quarantine": {"GET": Rule(OVERSEERS, sees=OVERSEERS)},
-    "quarantined": {"GET": Rule(OVERSEERS, sees=OVERSEERS)},
-    "quarantined-resubmit": {"POST": Rule(OPERATORS, Scope.OPERATE, sees=OVERSEERS)},
-    "quarantined-discard": {"POST": Rule(OPERATORS, Scope.OPERATE, sees=OVERSEERS)},
+    "quarantine": _OVERSEE,
+    "quarantine-resubmit": _SEE_TO,
+    "quarantine-discard": _SEE_TO,
+    "quarantined": _OVERSEE,
+    "quarantined-resubmit": _SEE_TO,
+    "quarantined-discard": _SEE_TO,
     "me": {"GET": Rule(EVERYBODY, None)},
     "schema": _DESCRIBE,
     "docs": _DESCRIBE,

@@ -51,12 +51,13 @@ _TAGS = (
     ("templates", "Templates", "What runs: published versions of workflows."),
     ("instances", "Instances", "What is running, and what operators do to it."),
     ("events", "Messages", "What services report."),
-    ("queues", "Queues", "Work for services without a broker."),
+    ("queues", "Queues", "How they stand; work for services without a broker."),
+    ("outbox", "Queues", "Messages that are not sent yet."),
     ("human-tasks", "People's tasks", "The inbox."),
     ("quarantine", "Quarantine", "Messages that could not be read or matched."),
     ("", "About", "Who you are; this description."),
 )
-TAGS = [{"name": name, "description": about} for _path, name, about in _TAGS]
+TAGS = [{"name": name, "description": about} for path, name, about in _TAGS if path != "outbox"]
 
 
 class CallSchema(AutoSchema):

@@ -7,6 +7,7 @@ from typing import Any
 
 from workflows.api import bodies, problems
 from workflows.engine.lifecycle import InstanceState, MessageState, QuarantineState, StageState, TaskState
+from workflows.runtime.backlog import Why
 
 Schema = Mapping[str, Any]
 
@@ -49,9 +50,11 @@ def _one_of(states: Any) -> dict[str, Any]:
     return {"type": "string", "enum": [str(state) for state in states]}
 
 
+_LINK: Schema = {"type": ["string", "null"], "format": "uri"}
+
+
 def _page(of: str) -> dict[str, Any]:
-    link = {"type": ["string", "null"], "format": "uri"}
-    return _object({"results": _list(ref(of)), "next": link, "previous": link})
+    return _object({"results": _list(ref(of)), "next": _LINK, "previous": _LINK})
 
 
 _INSTANCE_NOW: Schema = {
@@ -118,12 +121,59 @@ _MESSAGE: Mapping[str, Schema] = {
     "lease_id": {"type": "string", "description": "The lease under which the work was done."},
     "output": {"type": "object", "description": "Of TaskCompleted: merged into the context."},
     "error": {"type": "object", "description": "Of TaskFailed: code, message, details."},
+    "retry": {"description": "Of TaskFailed: false gives up the remaining attempts."},
     "version": {"type": "integer", "minimum": 1, "description": "Of StartWorkflow: the template version."},
     "context": {"type": "object", "description": "Of StartWorkflow: what the instance knows at its start."},
     "name": {**_NAME, "description": "Of Signal."},
     "payload": {"description": "Of Signal."},
 }
 _NEEDED = ("business_ref_no", "component_name", "event_name")
+_DECIMAL: Schema = {"type": "number", "minimum": 0}
+_RATE: Schema = _object({"last_5_minutes": _DECIMAL, "last_60_minutes": _DECIMAL}, about="Messages a minute.")
+_BROKER: Schema = _object(
+    {"used": FLAG, "error": MAYBE_TEXT}, about="`error`: the broker does not answer, so that depths are our own."
+)
+_RATES_OVER: Schema = _object(
+    {"in_seconds": _DECIMAL, "out_seconds": _DECIMAL},
+    about="How far back the rates were read: less than an hour where more happened than is looked at.",
+)
+_QUEUE: Mapping[str, Schema] = {
+    "queue": TEXT,
+    "depth": {**NUMBER, "description": "What waits: in the broker, else the attempts that nobody has taken."},
+    "depth_from": {"type": "string", "enum": ["broker", "database"]},
+    "depth_is_least": {"type": "boolean", "description": "Whether there may be more: it was not counted to the end."},
+    "waiting": {**NUMBER, "description": "Live attempts that nobody has taken, as the database knows it."},
+    "in_hand": {**NUMBER, "description": "Live attempts that a worker has leased or said to have started."},
+    "oldest_at": MAYBE_MOMENT,
+    "in_per_minute": _RATE,
+    "out_per_minute": _RATE,
+    "consumers": {"type": ["integer", "null"], "minimum": 0, "description": "null: only a broker knows."},
+    "last_consumer": {
+        "oneOf": [_object({"id": MAYBE_TEXT, "seen_at": MOMENT}), {"type": "null"}],
+        "description": "Who was last seen to take or answer work; `id` null where a message did not say.",
+    },
+    "unsent": {**NUMBER, "description": "Messages to this queue that are not sent yet."},
+}
+_WORK: Schema = _object(
+    {
+        "instance_id": ID,
+        "business_ref_no": TEXT,
+        "stage_name": TEXT,
+        "task_name": TEXT,
+        "attempt": NUMBER,
+        "compensation": FLAG,
+        "started_at": MAYBE_MOMENT,
+        "worker_id": MAYBE_TEXT,
+        "lease_until": MAYBE_MOMENT,
+    }
+)
+_QUARANTINED: Mapping[str, Schema] = {
+    "id": NUMBER,
+    "state": _one_of(QuarantineState),
+    "resolved_by": MAYBE_TEXT,
+    "resolved_at": MAYBE_MOMENT,
+    "resolution": MAYBE_TEXT,
+}
 
 SCHEMAS: Mapping[str, Any] = {
     "Fault": {
@@ -330,6 +380,69 @@ SCHEMAS: Mapping[str, Any] = {
         }
     ),
     "QuarantinePage": _page("QuarantinedMessage"),
+    "QuarantineOutcomes": _object(
+        {
+            "results": _list(
+                {
+                    "oneOf": [
+                        _object({"status": {"type": "integer", "const": 200}, **_QUARANTINED}),
+                        {"allOf": [ref("Problem"), _object({"id": NUMBER})]},
+                    ]
+                }
+            ),
+            "left": {"type": "boolean", "description": "Whether more match than were seen to."},
+        },
+        about="One result for each message: of `ids` in their order, of `matching` oldest first.",
+    ),
+    "Queue": _object(_QUEUE),
+    "QueuePage": _object(
+        {
+            "results": _list(ref("Queue")),
+            "next": _LINK,
+            "previous": _LINK,
+            "broker": _BROKER,
+            "rates_over": _RATES_OVER,
+        }
+    ),
+    "QueueState": _object(
+        {
+            **_QUEUE,
+            "held": _list(_WORK),
+            "oldest": _list(_WORK),
+            "unsent_because": _list(
+                _object(
+                    {
+                        "reason": _one_of(Why),
+                        "error": TEXT,
+                        "count": NUMBER,
+                        "oldest_at": MOMENT,
+                        "tries": NUMBER,
+                        "next_try_at": MOMENT,
+                    }
+                )
+            ),
+            "broker": _BROKER,
+            "rates_over": _RATES_OVER,
+        },
+        about="With the work that is longest in somebody's hand, that waits longest, and why messages are not sent.",
+    ),
+    "UnsentMessage": _object(
+        {
+            "message_id": ID,
+            "instance_id": ID,
+            "event_name": TEXT,
+            "queue": TEXT,
+            "stage_name": TEXT,
+            "task_name": TEXT,
+            "attempt": NUMBER,
+            "reason": _one_of(Why),
+            "error": TEXT,
+            "tries": NUMBER,
+            "created_at": MOMENT,
+            "next_try_at": MOMENT,
+        }
+    ),
+    "UnsentPage": _page("UnsentMessage"),
     "Me": _object(
         {
             "username": TEXT,

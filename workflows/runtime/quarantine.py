@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -22,6 +23,14 @@ MOST_AT_ONCE = 200
 """How many messages one person sees to with one wish."""
 _KEPT_BYTES = 65_536
 _HELD = dt.timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of seeing to one message; `over`: by this wish it waits for nobody any more."""
+
+    answer: Answer
+    over: bool
 
 
 def hold(
@@ -66,7 +75,7 @@ def discard(message: QuarantinedMessage, *, by: str, reason: str, at: dt.datetim
 
 def resubmit_many(
     keys: Sequence[int], *, by: str, reason: str = "", at: dt.datetime | None = None
-) -> Mapping[int, Answer]:
+) -> Mapping[int, Result]:
     """This will hand messages in again, in the order they came, and tell of each what came of it.
 
     A message that somebody else has in hand, or that is over, is refused with `wrong_state`; one that is not there is
@@ -92,21 +101,22 @@ def resubmit_many(
         else:
             message.resolved_at, message.resolved_by = None, ""
 
-    _settle(taken, settle)
-    return answers
+    over = _settle(taken, settle)
+    return {key: Result(answer, key in over) for key, answer in answers.items()}
 
 
-def discard_many(keys: Sequence[int], *, by: str, reason: str, at: dt.datetime | None = None) -> Mapping[int, Answer]:
+def discard_many(keys: Sequence[int], *, by: str, reason: str, at: dt.datetime | None = None) -> Mapping[int, Result]:
     """This will say that nobody needs these messages, and tell of each whether that could be said."""
     moment = at or timezone.now()
     taken, answers = _take(keys, by=by, at=moment)
-    _settle(taken, lambda message: message.mark_discarded(at=moment, by=by, resolution=reason))
-    return answers | dict.fromkeys(taken, Answer(Outcome.APPLIED))
+    over = _settle(taken, lambda message: message.mark_discarded(at=moment, by=by, resolution=reason))
+    answers |= dict.fromkeys(taken, Answer(Outcome.APPLIED))
+    return {key: Result(answer, key in over) for key, answer in answers.items()}
 
 
-def _see_to(message: QuarantinedMessage, answers: Mapping[int, Answer]) -> Answer:
+def _see_to(message: QuarantinedMessage, results: Mapping[int, Result]) -> Answer:
     message.refresh_from_db()
-    return answers[message.pk]
+    return results[message.pk].answer
 
 
 def _take(keys: Sequence[int], *, by: str, at: dt.datetime) -> tuple[dict[int, QuarantinedMessage], dict[int, Answer]]:
@@ -130,17 +140,21 @@ def _is_free(message: QuarantinedMessage, at: dt.datetime) -> bool:
     return message.state == QuarantineState.OPEN and nobodys
 
 
-def _settle(taken: Mapping[int, QuarantinedMessage], settle: Callable[[QuarantinedMessage], None]) -> None:
+def _settle(taken: Mapping[int, QuarantinedMessage], settle: Callable[[QuarantinedMessage], None]) -> frozenset[int]:
+    """This will settle the messages that are still ours, and give those that are over."""
     if not taken:
-        return
+        return frozenset()
+    over = []
     with writing():
         # Again, and locked: whoever took so long that somebody else has taken them over changes nothing any more.
-        rows = QuarantinedMessage.objects.filter(pk__in=taken).order_by("pk").select_for_update()
-        for row in rows:
+        for row in QuarantinedMessage.objects.filter(pk__in=taken).order_by("pk").select_for_update():
             mine = taken[row.pk]
             if (row.state, row.resolved_at, row.resolved_by) == (mine.state, mine.resolved_at, mine.resolved_by):
                 settle(row)
                 row.save()
+                if row.state != QuarantineState.OPEN:
+                    over.append(row.pk)
+    return frozenset(over)
 
 
 def _elsewhere(message: QuarantinedMessage) -> Answer:

@@ -145,6 +145,13 @@ def known_names(unsent: Sequence[backlog.Backlog] | None = None) -> list[str]:
     return sorted(names)[:MOST]
 
 
+def is_known(name: str, unsent: Sequence[backlog.Backlog] | None = None) -> bool:
+    """This will tell whether there is such a queue; the broker is asked where we do not know it ourselves."""
+    if name in known_names(unsent):
+        return True
+    return name != STEP_QUEUE and broker.look([name]).depths.get(name) is not None
+
+
 def look(
     names: Collection[str] | None = None,
     *,
