@@ -99,7 +99,8 @@ def test_a_service_may_give_up_the_remaining_attempts():
 
 
 def test_a_service_may_give_up_undoing():
-    story = given(workflow(service("a", compensate={"task_queue": "undo_a", **retry(5)})), completed("a"), ROLL_BACK)
+    undo_a = service("a", compensate={"task_queue": "undo_a", **retry(5)})
+    story = given(workflow(undo_a, service("b")), completed("a"), ROLL_BACK)
 
     assert story.when(not_undone("a", final=True)) == ["CompensationFailed", "RollbackFailed"]
     assert story.state == "ROLLBACK_FAILED"

@@ -100,9 +100,7 @@ def fail(draft: Draft, command: c.FailTask, position: int, world: World) -> Refu
     return None
 
 
-def failed(
-    draft: Draft, world: World, position: int, *, error: Mapping[str, Any] | None, final: bool = False
-) -> None:
+def failed(draft: Draft, world: World, position: int, *, error: Mapping[str, Any] | None, final: bool = False) -> None:
     """This will record a failed attempt to undo and apply its retry policy."""
     how, was = draft.definition.tasks[position].compensate, _undoing(draft, position)
     assert how is not None
