@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from workflows import failpoints
@@ -12,6 +12,7 @@ from workflows.definitions.schema import WorkflowDefinition
 from workflows.engine import outgoing
 from workflows.engine.codec import SHAPE
 from workflows.engine.events import NOTHING, Event
+from workflows.engine.lifecycle import InstanceState
 from workflows.engine.snapshot import Snapshot
 from workflows.models import DeadlineKind, StageInstance, TaskInstance
 from workflows.models.fields import dump
@@ -181,7 +182,13 @@ class Recorder:
         gone: list[tuple[Any, ...]] = []
         armed: list[tuple[Any, ...]] = []
         for work in self.touched.values():
-            before, now = _clocks(work, work.before), _clocks(work, work.now)
+            goes_on = _goes_on(work)
+            tasks = range(len(work.definition.tasks)) if goes_on else tuple(work.rows.tasks)
+            before, now = _clocks(tasks, work.before), _clocks(tasks, work.now)
+            if goes_on:
+                # What fell due meanwhile has no row any more: all anew (deadlines, Note [A deadline goes off once]).
+                gone.extend((work.id, *key) for key in before.keys() | now.keys())
+                before = {}
             for key, clock in before.items():
                 if now.get(key) != clock:
                     gone.append((work.id, *key))
@@ -329,14 +336,24 @@ def _new_tasks(work: Recorded) -> Iterator[tuple[Any, ...]]:
 _UNTOUCHED = ("PENDING", 0, "", None, None, None, None, None, None, None, None, None, None)
 
 
-def _clocks(work: Recorded, snapshot: Snapshot | None) -> dict[tuple[str, int, bool], tuple[int, dt.datetime]]:
-    """The clocks that a snapshot wants, of tasks that moved: (kind, position, compensation) -> (attempt, due)."""
+def _goes_on(work: Recorded) -> bool:
+    before, now = work.before, work.now
+    return (
+        before is not None
+        and now is not None
+        and before.state == InstanceState.SUSPENDED
+        and now.state != InstanceState.SUSPENDED
+    )
+
+
+def _clocks(tasks: Iterable[int], snapshot: Snapshot | None) -> dict[tuple[str, int, bool], tuple[int, dt.datetime]]:
+    """The clocks that a snapshot wants, of these tasks: (kind, position, compensation) -> (attempt, due)."""
     clocks: dict[tuple[str, int, bool], tuple[int, dt.datetime]] = {}
     if snapshot is None:
         return clocks
     if snapshot.timeout_at is not None:
         clocks[DeadlineKind.INSTANCE_TIMEOUT.value, -1, False] = (0, snapshot.timeout_at)
-    for position in work.rows.tasks:
+    for position in tasks:
         task = snapshot.tasks[position]
         if task.timeout_at is not None:
             clocks[DeadlineKind.TASK_TIMEOUT.value, position, False] = (task.attempt, task.timeout_at)
