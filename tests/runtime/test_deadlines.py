@@ -120,6 +120,54 @@ def test_what_fell_due_while_suspended_waits_for_the_resume(door):
     assert armed(site) == [("RETRY", 1, 10), ("INSTANCE_TIMEOUT", 0, 940)]
 
 
+@pytest.mark.parametrize("behind", [0.01, 30, 3600])
+def test_a_resume_by_a_process_whose_clock_is_behind_loses_no_deadline(door, behind):
+    site = door(TIMED)
+    site.start()
+    site.ask(SUSPEND)
+    site.later(60)
+    site.at -= dt.timedelta(seconds=behind)
+    site.ask(RESUME)
+
+    assert site.states()["a"] == "SCHEDULED"
+    assert armed(site) == [("TASK_TIMEOUT", 1, behind), ("INSTANCE_TIMEOUT", 0, 940 + behind)]
+    assert site.later(behind) == 1
+    assert site.states()["a"] == "WAITING"
+
+
+def test_what_is_put_away_late_takes_no_clock_of_a_resume_with_it(door, monkeypatch):
+    """Judged while suspended; resumed by somebody whose clock is behind before the row is put away."""
+    site = door(TIMED)
+    site.start()
+    site.ask(SUSPEND)
+    real = deadlines.handle
+
+    def then_a_resume(*asked, at):
+        answers = real(*asked, at=at)
+        site.at += dt.timedelta(seconds=59)
+        site.ask(RESUME)
+        return answers
+
+    monkeypatch.setattr(deadlines, "handle", then_a_resume)
+    deadlines.fire_due(site.at + dt.timedelta(seconds=60))
+    monkeypatch.undo()
+
+    assert armed(site)[0] == ("TASK_TIMEOUT", 1, 1)
+    site.later(1)
+    assert site.states()["a"] == "WAITING"
+
+
+@pytest.mark.parametrize("jump", [3600, -3600])
+def test_a_clock_that_jumps_and_comes_back_fires_nothing_twice(door, jump):
+    site = door(workflow(service("a", timeout_seconds=60)))
+    site.start()
+    here = site.at
+    fired = [deadlines.fire_due(here + dt.timedelta(seconds=moved)) for moved in (30, 30 + jump, 31, 60, 61)]
+
+    assert sum(fired) == 1
+    assert site.history().count("TaskFailed") == 1
+
+
 def test_a_clock_that_was_not_due_when_it_was_resumed_still_goes_off(door):
     site = door(TIMED)
     site.start()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from django.db import close_old_connections, connection, connections
 
@@ -12,9 +14,19 @@ from workflows import failpoints
 
 logger = logging.getLogger(__name__)
 
-REST = 10.0
+REST = 5.0
 """Seconds between two looks when nothing wakes the thread: the safety net under the wake-ups, never the way."""
 LONGEST_BACK_OFF = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How a worker is: whether its thread lives, how often in a row its work failed, how long it has been at it."""
+
+    name: str
+    alive: bool
+    failures: int
+    busy_seconds: float
 
 
 class Worker:
@@ -31,6 +43,8 @@ class Worker:
         self._woken = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._failures = 0
+        self._began: float | None = None
 
     def start(self) -> None:
         """This will start the thread."""
@@ -45,6 +59,16 @@ class Worker:
         failpoints.hit("shutdown")
         self._stopping.set()
         self._woken.set()
+
+    def report(self) -> Report:
+        """This will tell how it is, for those who look after the process."""
+        began = self._began
+        return Report(
+            name=self.name,
+            alive=self._thread.is_alive(),
+            failures=self._failures,
+            busy_seconds=0.0 if began is None else time.monotonic() - began,
+        )
 
     def join(self, timeout: float | None = None) -> bool:
         """This will wait for its end and tell whether it has come."""
@@ -62,27 +86,35 @@ class Worker:
         return self._stopping.is_set()
 
     def _run(self) -> None:
-        failures = 0
         try:
             while not self._stopping.is_set():
-                # Cleared before the work: what happens meanwhile wakes it once more.
-                self._woken.clear()
-                try:
-                    pause = self._work()
-                    failures = 0
-                except Exception:
-                    failures += 1
-                    pause = min(LONGEST_BACK_OFF, 0.25 * 2**failures)
-                    logger.exception("%s failed; it goes on in %.1f s", self.name, pause)
-                    connection.close()
-                    self._stopping.wait(pause)
-                    continue
-                _hand_back_connection()
-                pause = self._rest if pause is None else min(pause, self._rest)
-                if pause > 0:
+                pause = self._turn()
+                # Asked again: the end may have been asked for right before the turn forgot what had woken it.
+                if pause > 0 and not self._stopping.is_set():
                     self._woken.wait(pause)
+        except BaseException:
+            # Not an Exception: what ends a thread on purpose, or Python itself. Whoever watches the process ends it.
+            logger.critical("%s has died", self.name, exc_info=True)
         finally:
             connections.close_all()
+
+    def _turn(self) -> float:
+        # Cleared before the work: what happens meanwhile wakes it once more.
+        self._woken.clear()
+        self._began = time.monotonic()
+        try:
+            pause = self._work()
+        except Exception:
+            self._failures += 1
+            after = min(LONGEST_BACK_OFF, 0.25 * 2 ** min(self._failures, 10))
+            logger.exception("%s failed; it goes on in %.1f s", self.name, after)
+            connection.close()
+            self._began = None
+            self._stopping.wait(after)
+            return 0
+        self._failures, self._began = 0, None
+        _hand_back_connection()
+        return self._rest if pause is None else min(pause, self._rest)
 
 
 def _hand_back_connection() -> None:
