@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 
 from tests import engines
-from tests.benchmarks import over_http
+from tests.benchmarks import over_http, over_rabbitmq
 from tests.benchmarks.databases import Databases, product, yardstick
 
 Run = Callable[[Databases, int], dict[str, Any]]
@@ -35,6 +35,7 @@ class Figure:
     yardstick: Run | None
     wanted: float | None
     postgresql: bool = True
+    rabbitmq: bool = False
     rate: bool = True
     pick: str = "p50"
     against: str = "p50"
@@ -76,6 +77,18 @@ def _yardstick(figure: str, **options: Any) -> Run:
     return lambda databases, instances: yardstick(databases, figure, instances=instances, **options)
 
 
+def _relay(figure: str) -> Run:
+    def run(databases: Databases, messages: int) -> dict[str, Any]:
+        url = databases.ready("postgresql")
+        try:
+            broker = engines.rabbitmq().url
+            return product(databases, figure, url, module="relay_alone", messages=messages, BROKER_URL=broker)
+        finally:
+            databases.drop(url)
+
+    return run
+
+
 def _stage(kind: str) -> Run:
     def run(databases: Databases, tasks: int) -> dict[str, Any]:
         url = databases.ready(kind)
@@ -87,7 +100,18 @@ def _stage(kind: str) -> Run:
     return run
 
 
+def _growth(path: str) -> Run:
+    def run(databases: Databases, _: int) -> dict[str, Any]:
+        return {
+            name: product(databases, "measure", databases.filled(stored), module="growth", instances=100)[path]
+            for name, stored in (("small", SMALL), ("large", LARGE))
+        }
+
+    return run
+
+
 _EVENT = _yardstick("event", processes=4)
+SMALL, LARGE = 1_000, 100_000
 FIGURES = (
     Figure(
         "sqlite", "SQLite, an event a transaction, 1 process",
@@ -118,12 +142,37 @@ FIGURES = (
         lambda databases, instances: over_http.run(databases, instances=instances), _EVENT, None,
     ),
     Figure(
+        "rabbitmq", "RabbitMQ, the whole path, 2 workers",
+        lambda databases, instances: over_rabbitmq.run(databases, instances=instances), _EVENT, 0.7, rabbitmq=True,
+    ),
+    Figure(
+        "relay", "the relay alone, messages/s (against bare confirms)",
+        _relay("product"), _relay("bare"), 0.5, rabbitmq=True, share=20.0,
+    ),
+    Figure(
+        "rabbitmq-latency-p50", "over RabbitMQ, service to service, p50, ms",
+        lambda databases, instances: over_rabbitmq.latency(databases, instances=instances), _yardstick("latency"),
+        2.5, rabbitmq=True, rate=False, share=0.1,
+    ),
+    Figure(
         "latency-p50", "task done → next message out, p50, ms",
         _product("postgresql", "latency"), _yardstick("latency"), 2.5, rate=False, share=0.1,
     ),
     Figure(
         "latency-p95", "task done → next message out, p95 (against p50), ms",
         _product("postgresql", "latency"), _yardstick("latency"), 5.0, rate=False, pick="p95", share=0.1,
+    ),
+    Figure(
+        "growth-event", "100,000 stored instances against 1,000: an event, ms",
+        _growth("event"), None, 1.05, rate=False, pick="large", against="small",
+    ),
+    Figure(
+        "growth-api", "… the first page of the API's list, ms (at most 15)",
+        _growth("/api/v1/instances/"), None, 1.2, rate=False, pick="large", against="small",
+    ),
+    Figure(
+        "growth-page", "… the list as a page, ms (at most 15)",
+        _growth("/instances/"), None, 1.2, rate=False, pick="large", against="small",
     ),
     Figure(
         "stage-sqlite", "SQLite, an event among 5,000 tasks against one among 5, ms",
@@ -198,12 +247,13 @@ def main(arguments: Sequence[str]) -> int:
     wanted = [figure for figure in FIGURES if _is_chosen(figure.name, chosen.only)]
     counting = _is_chosen("cost", chosen.only)
     server = _postgresql() if counting or any(figure.postgresql for figure in wanted) else None
+    has_broker = any(figure.rabbitmq for figure in wanted) and _rabbitmq()
     databases = Databases(folder, server)
     results = []
     try:
         print(_line("figure", "product", "yardstick", "ratio", "wanted", "met"), flush=True)
         for figure in wanted:
-            if figure.postgresql and server is None:
+            if (figure.postgresql and server is None) or (figure.rabbitmq and not has_broker):
                 continue
             result = measure(
                 figure, databases, rounds=chosen.rounds, instances=chosen.instances, tasks=chosen.tasks
@@ -241,6 +291,16 @@ def _postgresql() -> str | None:
     if row[1] != "on":
         print("Its commits do not wait for the disk: ratios hold, instances a second are too good.")
     return engine.url
+
+
+def _rabbitmq() -> bool:
+    try:
+        engine = engines.rabbitmq()
+    except engines.EngineMissing as error:
+        print(f"!!! NOT MEASURED: {error}", file=sys.stderr)
+        return False
+    print(f"RabbitMQ: {engine.origin}")
+    return True
 
 
 def _print(result: Result) -> None:

@@ -23,6 +23,7 @@ class Databases:
         self._count = 0
         self._made: list[str] = []
         self._prepared: dict[str, str] = {}
+        self._filled: dict[int, str] = {}
 
     def empty(self, kind: str) -> str:
         """Return the name of a new file, or the address of a new database."""
@@ -44,6 +45,13 @@ class Databases:
             return f"sqlite:///{copy}"
         self._count += 1
         return self._create(f"benchmark_{os.getpid()}_{self._count}", like=_name(source))
+
+    def filled(self, instances: int) -> str:
+        """Return a PostgreSQL DATABASE_URL with so many stored instances, always the same one."""
+        if instances not in self._filled:
+            self._filled[instances] = self.ready("postgresql")
+            product(self, "fill", self._filled[instances], module="growth", instances=instances)
+        return self._filled[instances]
 
     def drop(self, address: str) -> None:
         """Remove a database that is not needed any more."""
@@ -75,9 +83,13 @@ class Databases:
 
 
 def product(databases: Databases, figure: str, url: str, **options: Any) -> dict[str, Any]:
-    """Run a figure of the product in a process of its own, as a site with that database, and return what it says."""
+    """Run a figure of the product in a process of its own, as a site with that database, and return what it says.
+
+    Options in capitals are settings of the site.
+    """
     more = {"DATABASE_URL": url, "DATA_DIR": str(databases.folder), "SECRET_KEY": "benchmarks-only-" + "0123456789" * 5}
     module = options.pop("module", "pizza")
+    more |= {name: options.pop(name) for name in list(options) if name.isupper()}
     return _said([f"tests.benchmarks.{module}", figure], options, servers.environment(**more))
 
 

@@ -1,0 +1,126 @@
+"""A thousand stored instances against a hundred thousand: what an event costs, and the first page of the list."""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import tests.benchmarks.as_site  # noqa: F401
+from django.apps import apps
+from django.conf import settings
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+
+from tests.benchmarks.pizza import SwiftBus, drive, through_the_door
+from workflows.messaging.relay import relay_once
+from workflows.models import (
+    HumanTask,
+    LoggedEvent,
+    OutboxMessage,
+    StageInstance,
+    TaskInstance,
+    WorkflowInstance,
+)
+
+ORIGINALS = 1_000
+PART_WAY = 5
+"""Every so many-th instance stays where it is after its start."""
+PAGES = ("/api/v1/instances/", "/api/v1/instances/?state=RUNNING", "/instances/", "/inbox/")
+VIEWS = 40
+
+
+def fill(*, instances: int) -> dict[str, Any]:
+    """Run a thousand instances, most of them to their end, and copy them until there are so many."""
+    bus = SwiftBus()
+
+    def relay() -> int:
+        return relay_once(bus, timezone.now())
+
+    numbers = range(1, ORIGINALS + 1)
+    drive([number for number in numbers if number % PART_WAY], through_the_door, relay, at_once=100)
+    for number in numbers:
+        if not number % PART_WAY:
+            through_the_door([(number, None)])
+    while relay():
+        pass
+    with connection.cursor() as cursor:
+        for model in (WorkflowInstance, StageInstance, TaskInstance, HumanTask, LoggedEvent, OutboxMessage):
+            cursor.execute(_copy(model), [instances // ORIGINALS - 1])
+    connection.close()
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM ANALYZE")
+    assert WorkflowInstance.objects.count() == instances
+    return {}
+
+
+def _copy(model: Any) -> str:
+    """Write the statement that copies all rows of a table so many times; ids of copies are older than the originals'."""
+    instance = "('0' || lpad(to_hex(n.n), 5, '0') || substr(replace({column}::text, '-', ''), 7))::uuid"
+    chosen = {}
+    for field in model._meta.local_concrete_fields:
+        column = f"o.{field.column}"
+        if field.primary_key and model not in (WorkflowInstance, HumanTask):
+            continue  # the database numbers them
+        if field.column == "instance_id" or (field.primary_key and model is WorkflowInstance):
+            column = instance.format(column=column)
+        elif field.primary_key or field.column == "message_id":
+            column = f"md5({column}::text || n.n)::uuid"
+        elif field.column == "business_ref_no":
+            column = f"{column} || '-' || n.n"
+        elif field.get_internal_type() == "DateTimeField":
+            column = f"{column} - n.n * interval '1 hour'"
+        chosen[field.column] = column
+    return (
+        f"INSERT INTO {model._meta.db_table} ({', '.join(chosen)}) SELECT {', '.join(chosen.values())}"  # noqa: S608
+        f" FROM {model._meta.db_table} o, generate_series(1, %s) n(n)"
+    )
+
+
+def measure(*, instances: int) -> dict[str, Any]:
+    """Time events and pages, in seconds."""
+    bus = SwiftBus()
+    first = 10 * WorkflowInstance.objects.count()  # each round starts instances of its own
+    times: list[float] = []
+
+    def timed(dues: Any) -> None:
+        begun = time.perf_counter()
+        through_the_door(dues)
+        times.append(time.perf_counter() - begun)
+
+    drive(range(first, first + 20), through_the_door, lambda: relay_once(bus, timezone.now()), at_once=1)
+    drive(range(first + 20, first + 20 + instances), timed, lambda: relay_once(bus, timezone.now()), at_once=1)
+    user = apps.get_model("auth", "User").objects.get(username="benchmark")
+    settings.ALLOWED_HOSTS = ["*"]
+    client = Client()
+    client.force_login(user)
+    result = {"event": statistics.median(times)}
+    for path in PAGES:
+        took = []
+        for _ in range(VIEWS):
+            begun = time.perf_counter()
+            answer = client.get(path, secure=bool(settings.SECURE_SSL_REDIRECT))
+            took.append(time.perf_counter() - begun)
+            assert answer.status_code == 200, (path, answer.status_code)
+        result[path] = statistics.median(took)
+    return result
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run one figure in this process and print it as JSON."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("figure", choices=["fill", "measure"])
+    parser.add_argument("--instances", type=int, default=ORIGINALS)
+    chosen = parser.parse_args(arguments)
+    if chosen.figure == "fill":
+        result = fill(instances=chosen.instances)
+    else:
+        result = measure(instances=chosen.instances)
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
