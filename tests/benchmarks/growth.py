@@ -8,13 +8,13 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import tests.benchmarks.as_site  # noqa: F401
 from django.apps import apps
 from django.conf import settings
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
+import tests.benchmarks.as_site  # noqa: F401
 from tests.benchmarks.pizza import SwiftBus, drive, through_the_door
 from workflows.messaging.relay import relay_once
 from workflows.models import (
@@ -75,7 +75,7 @@ def _copy(model: Any) -> str:
             column = f"{column} - n.n * interval '1 hour'"
         chosen[field.column] = column
     return (
-        f"INSERT INTO {model._meta.db_table} ({', '.join(chosen)}) SELECT {', '.join(chosen.values())}"  # noqa: S608
+        f"INSERT INTO {model._meta.db_table} ({', '.join(chosen)}) SELECT {', '.join(chosen.values())}"
         f" FROM {model._meta.db_table} o, generate_series(1, %s) n(n)"
     )
 
