@@ -1,12 +1,15 @@
-"""The orchestrator's side of a broker, played by a test with pika-like plainness: raw py-amqp, no code of ours."""
+"""The orchestrator's side of a broker, played by tests: raw py-amqp, none of our transports."""
 
 import json
+import subprocess
+import sys
 import time
 import uuid
 from urllib.parse import unquote, urlsplit
 
 import amqp
 
+from tests.tree import ROOT
 from workflows.client.testing import start_task
 
 
@@ -85,3 +88,36 @@ def until(true, *, seconds=30.0, what="it"):
             return found
         time.sleep(0.02)
     raise AssertionError(f"{what} did not happen within {seconds} s")
+
+
+class Program:
+    """tests/client/program.py as a process."""
+
+    def __init__(self, folder, url, queue, inbound="-", *token):
+        self.journal = folder / "journal"
+        self._printed = folder / f"log-{uuid.uuid4().hex[:6]}"
+        self._log = self._printed.open("wb")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.client.program", url, queue, inbound, str(self.journal), *token],
+            cwd=ROOT,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+        )
+
+    def lines(self):
+        """Return what it has written down so far."""
+        return self.journal.read_text().splitlines() if self.journal.exists() else []
+
+    def printed(self):
+        """Return what it has logged so far."""
+        return self._printed.read_text()
+
+    def go(self):
+        """Let work end."""
+        self.journal.with_suffix(".go").touch()
+
+    def end(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(20)
+        self._log.close()

@@ -140,6 +140,7 @@ class Services:
             self.start(url, token=token)
             while not self._stopping.wait(60):
                 pass
+            logger.info("told to end: what runs is finished first; told again, it ends at once")
             return self.stop()
         finally:
             for number, handler in before.items():

@@ -1,6 +1,6 @@
 """Messages as the orchestrator sends them, for tests of services.
 
-    services.handle(start_task(context={"size": "large"}))
+services.handle(start_task(context={"size": "large"}))
 """
 
 from __future__ import annotations
