@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import threading
 
 import pytest
+from django.db import connection
 
-from workflows.models import QuarantinedMessage
+from workflows.models import QuarantinedMessage, WorkflowInstance
 from workflows.runtime import quarantine
 from workflows.runtime.publishing import publish_template
 
@@ -79,3 +81,77 @@ def test_a_discarded_message_is_over() -> None:
     answer = quarantine.resubmit(QuarantinedMessage.objects.get(pk=message.pk), by="admin", at=LATER)
 
     assert answer.code == "wrong_state"
+
+
+def test_many_are_handed_in_in_the_order_they_came() -> None:
+    publish()
+    second = held({"event_name": "Signal", "component_name": "LATE", "business_ref_no": "R-1", "name": "go"})
+    QuarantinedMessage.objects.filter(pk=second.pk).update(received_at=AT + dt.timedelta(seconds=1))
+    first = held()
+
+    results = quarantine.resubmit_many([second.pk, first.pk], by="olivia", reason="published now", at=LATER)
+
+    assert results[first.pk].over
+    assert results[first.pk].answer.created
+    assert results[second.pk].over
+    first.refresh_from_db()
+    assert (first.state, first.resolved_at, first.resolution) == ("RESUBMITTED", LATER, "applied (published now)")
+
+
+def test_one_that_cannot_be_read_stops_no_other() -> None:
+    publish()
+    broken, good = held(b"{nope"), held()
+
+    results = quarantine.resubmit_many([broken.pk, good.pk], by="olivia", at=LATER)
+
+    assert {key: result.over for key, result in results.items()} == {broken.pk: False, good.pk: True}
+    assert results[broken.pk].answer.code == "invalid_json"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_operators_at_once_see_to_each_message_once() -> None:
+    publish()
+    messages = [held({**START, "business_ref_no": f"R-{number}"}) for number in range(30)]
+    keys = [message.pk for message in messages]
+    results: dict[str, dict[int, quarantine.Result]] = {}
+    together = threading.Barrier(4)
+
+    def see_to(name: str, keys: list[int], discard: bool) -> None:
+        together.wait(30)
+        try:
+            if discard:
+                results[name] = dict(quarantine.discard_many(keys, by=name, reason="mine", at=LATER))
+            else:
+                results[name] = dict(quarantine.resubmit_many(keys, by=name, at=LATER))
+        finally:
+            connection.close()
+
+    threads = [
+        threading.Thread(target=see_to, args=(name, order, discard))
+        for name, order, discard in (
+            ("olivia", keys, False), ("olivia twice", keys, False), ("admin", keys[::-1], False), ("mona", keys, True),
+        )
+    ]  # fmt: skip
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    assert set(results) == {"olivia", "olivia twice", "admin", "mona"}
+    for message in messages:
+        theirs = [name for name in results if results[name][message.pk].over]
+        message.refresh_from_db()
+        assert theirs == [message.resolved_by]
+        assert {one[message.pk].answer.code for name, one in results.items() if name not in theirs} == {"wrong_state"}
+    started = QuarantinedMessage.objects.filter(state="RESUBMITTED").count()
+    assert WorkflowInstance.objects.count() == started
+
+
+def test_all_that_match_are_found_oldest_first() -> None:
+    messages = [held() for _ in range(3)]
+    quarantine.discard(messages[1], by="olivia", reason="x", at=LATER)
+    quarantine.hold(b"{", source="elsewhere", code="invalid_json", reason="?", at=LATER)
+
+    assert [one.pk for one in quarantine.matching(code="unknown_template")] == [messages[0].pk, messages[2].pk]
+    assert quarantine.matching(source="elsewhere").count() == 1
+    assert quarantine.matching(until=AT).count() == 2
