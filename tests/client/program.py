@@ -13,7 +13,13 @@ from workflows.client import Services
 url, queue, inbound, journal, *token = sys.argv[1:]
 logging.basicConfig(level=logging.INFO)
 services = Services(
-    url, token=token[0] if token else None, inbound_queue=inbound, concurrency=2, announce_after=None, lease_seconds=3
+    url,
+    token=token[0] if token else None,
+    inbound_queue=inbound,
+    concurrency=2,
+    announce_after=None,
+    lease_seconds=3,
+    poll_seconds=1,
 )
 
 

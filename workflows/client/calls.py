@@ -27,6 +27,7 @@ class Api:
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
         self._here = threading.local()
+        self._all: list[http.client.HTTPConnection] = []
 
     def post(self, path: str, body: Mapping[str, Any], *, seconds: float = 30) -> tuple[int, Mapping[str, Any]]:
         """This will post JSON and give the status and the answer, whatever the status. Raises Unreachable."""
@@ -45,9 +46,19 @@ class Api:
         except (OSError, http.client.HTTPException) as error:
             raise Unreachable(_words(error)) from error
 
+    def close(self) -> None:
+        """This will close the connections of all threads."""
+        for connection in self._all:
+            connection.close()
+
     def _connect(self, seconds: float) -> http.client.HTTPConnection:
         kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
-        self._here.connection = connection = kind(self._host, self._port, timeout=min(seconds, 10))
+        connection = kind(self._host, self._port, timeout=min(seconds, 10))
+        before: http.client.HTTPConnection | None = getattr(self._here, "connection", None)
+        if before in self._all:
+            self._all.remove(before)
+        self._all.append(connection)
+        self._here.connection = connection
         return connection
 
     def _post(

@@ -18,8 +18,6 @@ from workflows.client.tasks import Task, TaskFailed, UnreadableMessage
 
 logger = logging.getLogger("workflows.client")
 
-WAIT_SECONDS = 5
-"""How long a poll waits; an idle service ends within this time."""
 MOST_AT_ONCE = 100
 MOST_BYTES_AT_ONCE = 900_000
 PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -42,12 +40,14 @@ class LeaseTransport:
         job_for: Callable[[Task], Job | None],
         queues: Sequence[str],
         lease_seconds: int,
+        poll_seconds: int,
         name: str,
     ) -> None:
         self._api = Api(url, token=token)
         self._desk = desk
         self._job_for = job_for
         self._lease_seconds = lease_seconds
+        self._poll_seconds = poll_seconds
         self._name = name
         self._stopping = threading.Event()
         self._ended = threading.Event()
@@ -71,7 +71,7 @@ class LeaseTransport:
         """This will poll no more, once the polls that are out have come back."""
         self._stopping.set()
         for thread in self._pollers:
-            thread.join(WAIT_SECONDS + 2)
+            thread.join(self._poll_seconds + 2)
 
     def done(self, work: Work) -> None:
         """This will post the answer."""
@@ -89,22 +89,23 @@ class LeaseTransport:
         self._something.set()
         for thread in self._others:
             thread.join(2)
+        self._api.close()
 
     # --- Polling ---
 
     def _poll(self, queue: str) -> None:
         failures = 0
         while not self._stopping.is_set():
-            if not self._desk.wait_until_free(1):
+            if not self._desk.wait_until_free(1) or self._stopping.is_set():
                 continue
             body = {
                 "worker_id": self._name,
                 "max_tasks": max(1, min(self._desk.free(), MOST_AT_ONCE)),
                 "lease_seconds": self._lease_seconds,
-                "wait_seconds": WAIT_SECONDS,
+                "wait_seconds": self._poll_seconds,
             }
             try:
-                status, said = self._api.post(f"queues/{_name(queue)}/lease/", body, seconds=WAIT_SECONDS + 15)
+                status, said = self._api.post(f"queues/{_name(queue)}/lease/", body, seconds=self._poll_seconds + 15)
                 if status != 200:
                     raise Unreachable(f"{status} {said.get('detail') or said.get('code') or ''}")
                 failures = 0

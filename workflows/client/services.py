@@ -64,6 +64,7 @@ class Services:
         prefetch: int | None = None,
         announce_after: float | None = 2.0,
         lease_seconds: int = 60,
+        poll_seconds: int = 5,
         stop_seconds: float = 25.0,
     ) -> None:
         """This will remember how to run.
@@ -72,12 +73,15 @@ class Services:
         `inbound_queue` (AMQP): where the orchestrator listens. `prefetch` (AMQP): how many messages of a queue this
         process may hold. `announce_after` (AMQP): the orchestrator is told TaskStarted of work that takes longer than
         so many seconds; None: never. `lease_seconds` (HTTP): how soon others get the work of a process that died.
+        `poll_seconds` (HTTP): how long a request waits for work; an idle service ends within that time.
         `stop_seconds`: how long running work may take to finish once the process is told to end.
         """
         if concurrency < 1:
             raise ValueError("concurrency counts from 1.")
         if not 1 <= lease_seconds <= 3_600:
             raise ValueError("lease_seconds goes from 1 to 3600.")
+        if not 0 <= poll_seconds <= 30:
+            raise ValueError("poll_seconds goes from 0 to 30.")
         self.url = url
         self.name = name or f"{socket.gethostname()}-{os.getpid()}"
         self._token = token
@@ -88,6 +92,7 @@ class Services:
         self._prefetch = prefetch or 2 * concurrency + 2
         self._announce_after = announce_after
         self._lease_seconds = lease_seconds
+        self._poll_seconds = poll_seconds
         self._stop_seconds = stop_seconds
         self._functions: dict[str, Function] = {}
         self._compensations: dict[str, Function] = {}
@@ -239,6 +244,7 @@ class Services:
                 job_for=self.job_for,
                 queues=self.queues,
                 lease_seconds=self._lease_seconds,
+                poll_seconds=self._poll_seconds,
                 name=self.name,
             )
         raise ValueError("Say where to serve: amqp://… for a broker, http://… for the orchestrator itself.")
