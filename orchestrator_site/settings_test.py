@@ -43,4 +43,6 @@ for _name in ("DATA_DIR", "SECRET_KEY", "DATABASE_POOL_SIZE", "DATABASE_URL"):
     # Read; a program that a test starts shall not inherit them.
     os.environ.pop(_name, None)
 
+# Else threads of theirs would hold connections to databases that tests want to drop.
+WAKE_OTHERS = False
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -36,6 +36,7 @@ class Settings:
     SNAPSHOT_CACHE_TASKS = _Setting(50_000)
     COUNT_CAP = _Setting(10_000)
     STEP_MODULES = _Setting(())
+    WAKE_OTHERS = _Setting(True)
     DATA_DIR = _Setting(None)
     DEMO = _Setting(False)
     FAILPOINTS = _Setting(False)

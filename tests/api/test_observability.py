@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from tests.api.callers import Caller, message
+from workflows.messaging.condition import BLOCKED, Condition
 from workflows.observability import health, metrics
+from workflows.runtime.workers import Report
 
 
 def test_the_process_lives_whatever_the_database_does(anonymous: Caller, django_assert_num_queries: Any):
@@ -29,14 +31,46 @@ def test_ready(anonymous: Caller):
     }
 
 
-def test_not_ready_without_its_broker(anonymous: Caller, settings: Any):
+def test_without_its_broker_it_serves_all_the_same_and_says_so(anonymous: Caller, settings: Any):
     settings.BROKER_URL = "amqp://guest:secret@127.0.0.1:1/"
 
     said = anonymous.get("/readyz")
 
-    assert said.status == 503
-    assert said.json["checks"]["broker"] == {"ok": False}
+    assert (said.status, said.json["status"]) == (200, "degraded")
+    assert said.json["checks"]["broker"]["ok"] is False
     assert "secret" not in said.text
+
+
+def test_a_broker_that_takes_nothing_is_shown(anonymous: Caller, settings: Any, monkeypatch: pytest.MonkeyPatch):
+    settings.BROKER_URL = "amqp://guest:secret@127.0.0.1:1/"
+    monkeypatch.setattr(health.condition, "read", lambda: Condition(BLOCKED, "low on disk", 0.0))
+
+    said = anonymous.get("/readyz")
+
+    assert said.json["status"] == "degraded"
+    assert said.json["checks"]["broker"] == {"ok": False, "kind": "amqp", "condition": "blocked"}
+
+
+def report(name: str, *, alive: bool = True, failures: int = 0, busy_seconds: float = 0.0) -> Report:
+    return Report(name=name, alive=alive, failures=failures, busy_seconds=busy_seconds)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("job", "status", "word"),
+    [
+        (report("clock"), 200, "ready"),
+        (report("clock", failures=2), 200, "ready"),
+        (report("clock", failures=3), 200, "degraded"),
+        (report("clock", busy_seconds=1000), 200, "degraded"),
+        (report("clock", alive=False), 503, "not ready"),
+    ],
+)
+def test_a_worker_says_how_its_jobs_are(job: Report, status: int, word: str):
+    said = health.readiness([report("relay"), job])
+
+    assert (said[0], said[1]["status"]) == (status, word)
+    assert said[1]["checks"]["jobs"]["of"]["clock"]["alive"] is job.alive
 
 
 def test_not_ready_without_its_database(anonymous: Caller, monkeypatch: pytest.MonkeyPatch):
@@ -63,6 +97,7 @@ def value(text: str, series: str) -> float:
     return float(found[1]) if found else 0.0
 
 
+@pytest.mark.django_db(transaction=True)
 def test_what_happens_is_counted(start: Any, service: Caller, operator: Caller):
     before = operator.get("/metrics").text
 

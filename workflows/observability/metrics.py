@@ -10,7 +10,7 @@ import datetime as dt
 import functools
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import Min
@@ -24,6 +24,7 @@ from workflows.models import Deadline, HumanTask, OutboxMessage, QuarantinedMess
 
 if TYPE_CHECKING:
     from workflows.runtime.listeners import Committed
+    from workflows.runtime.workers import Report
 
 _FRESH_SECONDS = 5.0
 _UNDER_WAY = tuple(state for state in InstanceState if state not in ENDED)
@@ -128,6 +129,37 @@ def _capped(rows: Any, cap: int) -> int:
 
 def _gauge(name: str, about: str, value: float) -> GaugeMetricFamily:
     return GaugeMetricFamily(name, about, value=value)
+
+
+class _Jobs(Collector):
+    """The jobs of this process."""
+
+    def __init__(self, reports: Callable[[], Sequence[Report]]) -> None:
+        self._reports = reports
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """This will give how they are just now."""
+        alive = GaugeMetricFamily("orchestrator_job_alive", "Whether the job's thread lives.", labels=["job"])
+        failing = GaugeMetricFamily(
+            "orchestrator_job_failures", "How often in a row the job's work has failed.", labels=["job"]
+        )
+        busy = GaugeMetricFamily(
+            "orchestrator_job_busy_seconds", "How long the job has been at its piece of work.", labels=["job"]
+        )
+        for job in self._reports():
+            alive.add_metric([job.name], float(job.alive))
+            failing.add_metric([job.name], job.failures)
+            busy.add_metric([job.name], job.busy_seconds)
+        return alive, failing, busy
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        """This will register without asking anybody."""
+        return ()
+
+
+def watch(reports: Callable[[], Sequence[Report]]) -> None:
+    """This will show how the jobs of this process are. For a worker process, once."""
+    registry.register(_Jobs(reports))
 
 
 registry.register(_Measured())

@@ -8,12 +8,11 @@ from __future__ import annotations
 import datetime as dt
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from django.db.models import BooleanField, Case, Exists, F, OuterRef, Q, Subquery, TextField, When
 from django.db.models.functions import Cast
-from django.utils import timezone
 
 from workflows import failpoints
 from workflows.engine.commands import BeginTask
@@ -22,6 +21,7 @@ from workflows.engine.lifecycle import InstanceState, TaskState
 from workflows.engine.outgoing import COMPENSATE_TASK, START_TASK
 from workflows.models import Lease, LoggedEvent, OutboxMessage, TaskInstance
 from workflows.models.locking import writing
+from workflows.runtime import moments
 from workflows.runtime.asking import Asked
 from workflows.runtime.handling import handle
 from workflows.runtime.identity import message_id
@@ -38,7 +38,7 @@ def lease(
     """This will hand out up to `max_tasks` live messages of the queue, oldest first, each with `lease_id` and
     `lease_until`.
     """
-    moment = at or timezone.now()
+    moment = at or moments.now()
     taken = _take(queue, worker_id=worker_id, most=max_tasks, until=_after(moment, lease_seconds), at=moment)
     if not taken:
         return []
@@ -77,7 +77,7 @@ def lease(
 
 def extend(queue: str, lease_id: str, *, lease_seconds: float, at: dt.datetime | None = None) -> Mapping[str, Any]:
     """This will give a worker more time, from now. Raises LeaseLost."""
-    moment = at or timezone.now()
+    moment = at or moments.now()
     until = _after(moment, lease_seconds)
     try:
         key = uuid.UUID(lease_id)
@@ -102,8 +102,11 @@ class Bell:
     """Wakes those who wait for work on a queue. Wiring subscribes `ring` to commits."""
 
     def __init__(self) -> None:
+        self.on_wait: Callable[[], None] = lambda: None
+        """Called whenever somebody begins to wait: now it matters what other processes commit."""
         self._condition = threading.Condition()
         self._rung: dict[str, int] = {}
+        self._all = 0
 
     def ring(self, committed: Committed) -> None:
         """This will wake whoever waits for one of the queues."""
@@ -114,16 +117,26 @@ class Bell:
                 self._rung[queue] = self._rung.get(queue, 0) + 1
             self._condition.notify_all()
 
+    def ring_all(self) -> None:
+        """This will wake whoever waits: something may have been put on any queue."""
+        with self._condition:
+            self._all += 1
+            self._condition.notify_all()
+
     def count(self, queue: str) -> int:
         """This will tell how often the queue's bell has rung; hand it to `wait` to miss nothing in between."""
         with self._condition:
-            return self._rung.get(queue, 0)
+            return self._count(queue)
 
     def wait(self, queue: str, timeout: float, *, since: int | None = None) -> bool:
         """This will wait for the next ring after `since`; False when the time is over."""
+        self.on_wait()
         with self._condition:
-            seen = self._rung.get(queue, 0) if since is None else since
-            return self._condition.wait_for(lambda: self._rung.get(queue, 0) > seen, timeout)
+            seen = self._count(queue) if since is None else since
+            return self._condition.wait_for(lambda: self._count(queue) > seen, timeout)
+
+    def _count(self, queue: str) -> int:
+        return self._rung.get(queue, 0) + self._all
 
 
 bell = Bell()

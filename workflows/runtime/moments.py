@@ -1,9 +1,10 @@
 """What time it is: by the clock of the database, which all processes share.
 
 Note [Whose clock]
+~~~~~~~~~~~~~~~~~~
 A deadline is armed by one process and goes off in another. Where each went by a clock of its own, one whose clock has
-jumped by an hour would fail everybody's tasks, or none. So jobs ask PostgreSQL now and then and count on from its answer
-by this machine's monotonic clock, which nobody sets. SQLite has no clock but that of the machine it runs on.
+jumped by an hour would fail everybody's tasks, or none. So jobs ask PostgreSQL now and then and count on from its
+answer by this machine's monotonic clock, which nobody sets. SQLite has no clock but that of the machine it runs on.
 """
 
 from __future__ import annotations

@@ -48,6 +48,7 @@ class Worker:
 
     def start(self) -> None:
         """This will start the thread."""
+        self._thread.name = self.name
         self._thread.start()
 
     def wake(self) -> None:
@@ -59,6 +60,11 @@ class Worker:
         failpoints.hit("shutdown")
         self._stopping.set()
         self._woken.set()
+
+    @property
+    def has_died(self) -> bool:
+        """This will tell whether its thread has ended although nobody had asked it to."""
+        return self._thread.ident is not None and not self._thread.is_alive() and not self._stopping.is_set()
 
     def report(self) -> Report:
         """This will tell how it is, for those who look after the process."""

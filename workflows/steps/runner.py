@@ -5,15 +5,21 @@ from __future__ import annotations
 import datetime as dt
 import importlib
 import logging
+import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
+
+from django.db import connection, transaction
 
 from workflows import failpoints
 from workflows.conf import settings
 from workflows.engine.commands import AwaitSignal, CompleteTask, FailTask, OnTask
 from workflows.engine.lifecycle import InstanceState, TaskState
-from workflows.models import TaskInstance
+from workflows.models import TaskInstance, WorkflowInstance
 from workflows.runtime.asking import Asked, Turn, TurnWork
 from workflows.runtime.handling import handle
 from workflows.runtime.listeners import Committed
@@ -23,17 +29,65 @@ from workflows.steps.step import Done, StepTask, UnknownStep, Waiting, find
 
 logger = logging.getLogger(__name__)
 
-_BATCH = 50
+_ROUND = 50
+_OF_ONE_INSTANCE = 3
+"""How many steps of one instance a round holds: the one with thousands waits for the others, not they for it."""
+_LOOKS = 4
+_PAUSE = 0.2
+"""Seconds until what could not be run is looked at again."""
+_MOST_FAILURES = 3
+
+# Note [Who runs which step]
+# ~~~~~~~~~~~~~~~~~~~~~~~~~~
+# A step runs under its instance's lock, and whoever comes second finds that it is not its turn any more. That is safe,
+# but runners that go down the same list would wait for each other at every step. So threads of one process share what
+# they have in hand, and a runner passes over an instance whose lock somebody holds at the moment.
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """A step whose turn has come."""
+
+    instance: uuid.UUID
+    stage_name: str
+    task_name: str
+    compensation: bool
+
+
+class InHand:
+    """The instances of which this process runs a step just now."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._instances: set[uuid.UUID] = set()
+
+    @contextmanager
+    def taking(self, instance: uuid.UUID) -> Iterator[bool]:
+        """This will take the instance while the block lasts, and tell whether it could be had."""
+        with self._lock:
+            free = instance not in self._instances
+            if free:
+                self._instances.add(instance)
+        try:
+            yield free
+        finally:
+            if free:
+                with self._lock:
+                    self._instances.discard(instance)
 
 
 class StepRunner:
-    """Takes steps whose turn has come, oldest first, and runs them. `now` tells the time."""
+    """Takes steps whose turn has come, oldest first, and runs them. `now` tells the time.
 
-    def __init__(self, *, now: Callable[[], dt.datetime]) -> None:
+    Runners of one process share `in_hand`. See Note [Who runs which step].
+    """
+
+    def __init__(self, *, now: Callable[[], dt.datetime], in_hand: InHand | None = None, name: str = "steps") -> None:
         for module in settings.STEP_MODULES:
             importlib.import_module(module)
         self._now = now
-        self.worker = Worker(name="steps", work=self.run_due)
+        self._in_hand = in_hand or InHand()
+        self.worker = Worker(name=name, work=self.run_due)
 
     def heard(self, committed: Committed) -> None:
         """This will wake the runner when a commit has brought it work."""
@@ -41,24 +95,81 @@ class StepRunner:
             self.worker.wake()
 
     def run_due(self) -> float | None:
-        """This will run what is there, one transaction each."""
-        due = list(
-            TaskInstance.objects.filter(
-                queue=STEP_QUEUE, state__in=[TaskState.SCHEDULED, TaskState.STARTED, TaskState.COMPENSATING]
-            )
-            .exclude(instance__state=InstanceState.SUSPENDED)
-            .order_by("offered_at", "id")
-            .values_list("instance", "stage_name", "task_name", "state")[:_BATCH]
+        """This will run a round of what is there, one transaction each, until it is told to end."""
+        due, more = _round()
+        put_off = False
+        failures = 0
+        for step in due:
+            if self.worker.stopping:
+                break
+            with self._in_hand.taking(step.instance) as free:
+                if not (free and _is_free(step.instance)):
+                    put_off = True
+                    continue
+                try:
+                    self._run(step)
+                except Exception:
+                    failures += 1
+                    if failures == _MOST_FAILURES:
+                        raise
+                    # A broken row, say: it keeps nobody else's steps from running.
+                    logger.exception("A step of %s could not be run", step.instance)
+        if put_off or failures:
+            return _PAUSE
+        return 0 if more else None
+
+    def _run(self, step: _Due) -> None:
+        run_step(
+            step.instance,
+            stage_name=step.stage_name,
+            task_name=step.task_name,
+            compensation=step.compensation,
+            at=self._now(),
         )
-        for instance, stage_name, task_name, state in due:
-            run_step(
-                instance,
-                stage_name=stage_name,
-                task_name=task_name,
-                compensation=state == TaskState.COMPENSATING,
-                at=self._now(),
-            )
-        return 0 if len(due) == _BATCH else None
+
+
+def _round() -> tuple[list[_Due], bool]:
+    """The next steps, the first of each instance before the second of any; and whether there are more."""
+    turns: dict[uuid.UUID, list[_Due]] = {}
+    chosen = 0
+    more = False
+    for _ in range(_LOOKS):
+        rows = _offered(without=turns, most=_ROUND)
+        for instance, stage_name, task_name, state in rows:
+            mine = turns.setdefault(instance, [])
+            if len(mine) < _OF_ONE_INSTANCE:
+                mine.append(_Due(instance, stage_name, task_name, state == TaskState.COMPENSATING))
+                chosen += 1
+            else:
+                more = True
+        if len(rows) < _ROUND:
+            break
+        more = True
+        if chosen >= _ROUND:
+            break
+    rounds = zip_longest(*turns.values())
+    return [step for turn in rounds for step in turn if step is not None], more
+
+
+def _offered(*, without: Collection[uuid.UUID], most: int) -> list[tuple[uuid.UUID, str, str, str]]:
+    return list(
+        TaskInstance.objects.filter(
+            queue=STEP_QUEUE, state__in=[TaskState.SCHEDULED, TaskState.STARTED, TaskState.COMPENSATING]
+        )
+        .exclude(instance__state=InstanceState.SUSPENDED)
+        .exclude(instance__in=without)
+        .order_by("offered_at", "id")
+        .values_list("instance", "stage_name", "task_name", "state")[:most]
+    )
+
+
+def _is_free(instance: uuid.UUID) -> bool:
+    """Whether nobody holds the instance just now. A hint: the next moment may be another's."""
+    if not connection.features.has_select_for_update_skip_locked or connection.in_atomic_block:
+        return True
+    with transaction.atomic():
+        rows = WorkflowInstance.objects.filter(pk=instance).select_for_update(skip_locked=True, no_key=True)
+        return rows.values_list("pk", flat=True).first() is not None
 
 
 def run_step(instance: uuid.UUID, *, stage_name: str, task_name: str, compensation: bool, at: dt.datetime) -> None:
@@ -104,7 +215,8 @@ def _perform(work: TurnWork) -> OnTask:
         return FailTask(**about, error=gave_up.error)
     except UnknownStep:
         return FailTask(**about, error={"code": "unknown_step", "message": f"No step {name!r} is registered here."})
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        # SystemExit, too: a step that calls sys.exit() has failed, and ends nobody but itself.
         logger.exception("The step %s failed", name)
         return FailTask(**about, error={"code": type(error).__name__, "message": str(error)[:2000]})
 
