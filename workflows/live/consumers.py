@@ -9,20 +9,19 @@ A browser shows a code only of a connection that was accepted: whoever is not si
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from functools import partial
 from typing import Any
 
-from autobahn.exception import Disconnected
 from django.db import DatabaseError
 
 from workflows.definitions import strict_json
 from workflows.definitions.strict_json import InvalidJson
 from workflows.live import standing
+from workflows.live.clients import Client, Send
 from workflows.live.groups import Kind, NoSuchInstance, Topic, UnknownTopic, topic_of
-from workflows.live.hub import PAUSE, SIGNED_OUT, Client, Hub, hub, not_found
+from workflows.live.hub import SIGNED_OUT, Hub, hub, not_found
 from workflows.live.identity import identify, in_thread
 from workflows.models.fields import dump
 
@@ -44,7 +43,6 @@ UNAVAILABLE = 4503
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 
 class BadFrame(Exception):
@@ -72,31 +70,11 @@ async def live(scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         await send({"type": "websocket.close", "code": SIGNED_OUT})
         return
     here = hub()
-    client = Client(who)
-    here.enter(client)
-    sending = asyncio.get_running_loop().create_task(_send_what_waits(client, send))
+    client = here.enter(who, send)
     try:
         await _Reader(here, client).read(receive)
     finally:
-        sending.cancel()
-        try:
-            # A browser that leaves while a frame is on its way is no fault: there is nobody left to tell.
-            with contextlib.suppress(asyncio.CancelledError, Disconnected):
-                await sending
-        finally:
-            await here.leave(client)
-
-
-async def _send_what_waits(client: Client, send: Send) -> None:
-    while True:
-        await client.woken.wait()
-        client.woken.clear()
-        for frame in client.take():
-            await _send_frame(send, frame)
-        if client.closing is not None:
-            await send({"type": "websocket.close", "code": client.closing})
-            return
-        await asyncio.sleep(PAUSE)
+        await here.leave(client)
 
 
 async def _send_frame(send: Send, frame: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from django.contrib.auth import HASH_SESSION_KEY, get_user_model
+from django.contrib.auth.models import Group
 from django.contrib.sessions.models import Session
 from django.db import close_old_connections
 from django.db.models import Q
@@ -93,12 +94,12 @@ def still_valid(clients: Iterable[Who]) -> Mapping[Who, Validity]:
 
 def _still_valid(clients: list[Who]) -> dict[Who, Validity]:
     at = timezone.now()
-    users = {
-        user.pk: user
-        for user in get_user_model()
-        .objects.filter(pk__in={who.person.user_id for who in clients}, is_active=True)
-        .prefetch_related("groups")
-    }
+    asked = {who.person.user_id for who in clients if who.person.user_id is not None}
+    found = get_user_model().objects.filter(pk__in=asked, is_active=True).only("pk", "password", "is_superuser")
+    users = {user.pk: user for user in found}
+    groups: dict[int, set[str]] = {pk: set() for pk in users}
+    for pk, name in Group.objects.filter(user__in=list(users)).values_list("user__pk", "name"):
+        groups[pk].add(name)
     tokens_alive = set(
         ApiToken.objects.filter(pk__in={who.token_id for who in clients if who.token_id})
         .filter(Q(expires_at=None) | Q(expires_at__gt=at))
@@ -120,8 +121,7 @@ def _still_valid(clients: list[Who]) -> dict[Who, Validity]:
         ):
             return Validity.SIGNED_OUT
         # Roles follow from the groups and from this one flag: see person_of, which would ask once for each user.
-        groups = frozenset(group.name for group in user.groups.all())
-        same = groups == who.person.groups and user.is_superuser == who.person.is_admin
+        same = groups[user.pk] == who.person.groups and user.is_superuser == who.person.is_admin
         return Validity.SAME if same else Validity.OTHER_RIGHTS
 
     return {who: valid(who) for who in clients}
