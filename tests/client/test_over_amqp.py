@@ -1,5 +1,6 @@
 """Work from a real broker: every message is answered, each attempt is done once, nothing is lost."""
 
+import asyncio
 import threading
 import time
 
@@ -8,6 +9,7 @@ import pytest
 from tests.client.broker import Broker, until, work
 from workflows.client import Services, SqliteAnswers, TaskFailed
 from workflows.client.testing import cancel_task, compensate_task
+from workflows.messaging.queues import Queues
 
 
 @pytest.fixture
@@ -99,7 +101,8 @@ def test_a_repeated_message_is_answered_alike_and_done_once(broker, serve):
     until(lambda: done, what="the beginning")
     go.set()
     (answer,) = broker.answers(1)
-    # … and after it was answered.
+    # … and after it was answered, and the broker has said that it has the answer.
+    assert services._desk.wait(20)
     broker.send(work())
     (again,) = broker.answers(1)
     broker.send(work(attempt=2))
@@ -217,6 +220,9 @@ def test_a_queue_that_nobody_has_made_is_made(broker, serve):
             return False
 
     until(made, what="the queue")
+    # As the orchestrator itself declares it, else the broker would refuse.
+    best = Queues(broker.inbound)._choices(broker.queue)[0]
+    broker.channel.queue_declare(broker.queue, durable=True, auto_delete=False, arguments=dict(best))
     broker.send(work())
     assert len(broker.answers(1)) == 1
 
@@ -265,3 +271,24 @@ def test_a_stop_does_not_wait_for_ever(broker, serve):
     assert time.monotonic() - before < 15
     until(lambda: broker.waiting() == 1, what="the return of the message")
     go.set()
+
+
+def test_a_coroutine_that_is_not_finished_in_time_is_given_back_without_an_answer(broker, serve):
+    services = serve(concurrency=50)
+    begun = []
+
+    @services.service(broker.queue)
+    async def sleep(task):
+        begun.append(task)
+        await asyncio.sleep(600)
+
+    broker.send(*(work(n) for n in range(50)))
+    services.start()
+    # All at once, in one thread.
+    until(lambda: len(begun) == 50, what="the beginning of all")
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith("service ")]
+
+    assert len(threads) <= 1
+    assert services.stop(0.2) is False
+    until(lambda: broker.waiting() == 50, what="the return of the messages")
+    assert broker.read() is None

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import amqp
-from amqp.exceptions import AMQPError, NotFound
+from amqp.exceptions import AMQPError, ChannelError, NotFound
 
 from workflows.client import answers
 from workflows.client.desk import Desk, Job, Work
@@ -114,7 +114,8 @@ class AmqpTransport:
         failures = 0
         while not self._ended.is_set():
             try:
-                self._line = line = _Line(self._url, self._queues if self._taking else (), self._prefetch)
+                queues = self._queues if self._taking else ()
+                self._line = line = _Line(self._url, queues, inbound_queue=self._inbound_queue, prefetch=self._prefetch)
                 failures = 0
                 self._serve(line)
             except Exception as error:
@@ -235,7 +236,7 @@ class _Arrival(NamedTuple):
 class _Line:
     """One connection with a channel that consumes and one that publishes. Its callbacks only take notes."""
 
-    def __init__(self, url: str, queues: Sequence[str], prefetch: int) -> None:
+    def __init__(self, url: str, queues: Sequence[str], *, inbound_queue: str, prefetch: int) -> None:
         self.arrived: deque[_Arrival] = deque()
         self.confirmed: deque[tuple[Work | None, bool]] = deque()
         self.unconfirmed: dict[int, Work | None] = {}
@@ -262,7 +263,7 @@ class _Line:
             self._publishing.events["basic_nack"].add(lambda tag, multiple: self._closed(tag, multiple, taken=False))
             self._publishing.events["basic_return"].add(self._on_return)
             for queue in queues:
-                _make_sure_of(self._connection, queue)
+                _make_sure_of(self._connection, queue, inbound_queue)
             self._consuming = self._connection.channel()
             # Bytes stay bytes.
             self._consuming.auto_decode = False
@@ -377,14 +378,30 @@ def _address(url: str) -> dict[str, Any]:
     }
 
 
-def _make_sure_of(connection: Any, queue: str) -> None:
-    # A queue that exists stays as whoever declared it wants it.
-    channel = connection.channel()
-    try:
+def queue_arguments(inbound_queue: str) -> list[dict[str, Any]]:
+    """This will give the arguments of a new queue, the best first: those that the orchestrator would declare it with.
+
+    What no service can read goes to the dead letters of the orchestrator, which keeps it in its quarantine.
+    """
+    letters = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": f"{inbound_queue}.dead"}
+    best = {"x-queue-type": "quorum", "x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
+    return [letters | best, letters, {}]
+
+
+def _make_sure_of(connection: Any, queue: str, inbound_queue: str) -> None:
+    # A queue that exists stays as whoever declared it wants it. After any refusal the broker has closed the channel.
+    with contextlib.suppress(NotFound):
+        channel = connection.channel()
         channel.queue_declare(queue, passive=True)
         channel.close()
-    except NotFound:
-        # The broker has closed that channel.
-        channel = connection.channel()
-        channel.queue_declare(queue, durable=True, auto_delete=False)
-        channel.close()
+        return
+    for arguments in queue_arguments(inbound_queue):
+        try:
+            channel = connection.channel()
+            channel.queue_declare(queue, durable=True, auto_delete=False, arguments=arguments)
+            channel.close()
+            return
+        except ChannelError as error:
+            logger.info("the queue %s can't be declared with %s: %s", queue, arguments, error)
+            refusal = error
+    raise refusal

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any
 
-from workflows.client.answers import Answer
+from workflows.client.answers import Answer, failed
 from workflows.client.stores import Answers
 from workflows.client.tasks import Task
 
@@ -51,7 +51,7 @@ class Desk:
         self._waiting: deque[Work] = deque()
         self._running = 0
         self._cancelled: OrderedDict[str, None] = OrderedDict()
-        self._closed = False
+        self._closed = self._ended = False
         self._threads = _Threads()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread: threading.Thread | None = None
@@ -148,6 +148,7 @@ class Desk:
 
     def end(self) -> None:
         """This will let idle threads go. A function that hangs keeps its thread, which does not keep the process."""
+        self._ended = True
         self._threads.end()
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
@@ -181,7 +182,12 @@ class Desk:
     async def _await(self, work: Work) -> None:
         answer = work.job(work.task)
         assert inspect.isawaitable(answer)  # noqa: S101 (_begin has looked)
-        said = await answer
+        try:
+            said = await answer
+        except asyncio.CancelledError as error:
+            if self._ended:
+                return
+            said = failed(work.task, error)
         # A durable store waits for the disk; the other functions of this loop need not.
         await asyncio.get_running_loop().run_in_executor(None, self._finish, work, said)
 
@@ -207,7 +213,10 @@ class Desk:
 
     def _run_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.run_forever()
-        # Functions that are not finished end with the process. Cancelled, they would answer that they have failed.
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            loop.run_until_complete(asyncio.wait(self._tasks, timeout=1))
         if not self._tasks:
             loop.run_until_complete(loop.shutdown_default_executor())
             loop.close()

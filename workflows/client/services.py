@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import os
@@ -130,8 +131,6 @@ class Services:
             return None
         said: Any = job(task)
         if inspect.iscoroutine(said):
-            import asyncio
-
             said = asyncio.run(said)
         return said or None
 
@@ -279,6 +278,9 @@ async def _perform_async(function: Function, task: Task) -> Answer:
     try:
         awaitable: Any = function(task)
         output = await awaitable
+    except asyncio.CancelledError:
+        # Who ends the loop is told by the desk from a function that gave up by itself.
+        raise
     except BaseException as error:
         return _what_became(task, error)
     return _answer(task, output)
