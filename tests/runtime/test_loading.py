@@ -8,7 +8,7 @@ from django.db import transaction
 from tests.builders import completed, decided, failed, human, pending, retry, service, stage, workflow
 from workflows.engine import evolve
 from workflows.models import WorkflowInstance
-from workflows.runtime import loading
+from workflows.runtime import listeners, loading
 from workflows.runtime.loading import SnapshotCache, snapshots
 from workflows.runtime.replay import check_history, state_at
 
@@ -116,6 +116,27 @@ def test_what_was_never_committed_is_not_kept(door):
     assert site.ask(completed("a")).applied
     assert check_history(site.instance()) == []
     assert cached(site) == folded(site)
+
+
+def test_listeners_are_told_when_the_outermost_transaction_has_committed(door):
+    site = door(TIMED)
+    site.start()
+    told: list[listeners.Committed] = []
+    unsubscribe = listeners.subscribe(told.append)
+    try:
+        with transaction.atomic():
+            site.ask(failed("a"))
+            transaction.set_rollback(True)
+        assert told == []
+
+        with transaction.atomic():
+            site.ask(failed("a"))
+            assert told == []
+        assert [change.last_sequence for committed in told for change in committed.changes] == [
+            site.instance().last_sequence
+        ]
+    finally:
+        unsubscribe()
 
 
 def test_the_cache_is_bounded_by_the_tasks_it_holds(door, settings):

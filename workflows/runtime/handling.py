@@ -85,7 +85,8 @@ def _once(asked: Sequence[Asked], at: dt.datetime) -> list[Answer]:
         answers = [batch.answer(one) for one in asked]
         batch.recorder.write()
     failpoints.hit("after_commit")
-    batch.committed()
+    # At once, or when the transaction that somebody else has opened commits, if it does.
+    transaction.on_commit(batch.committed)
     return answers
 
 
@@ -353,8 +354,7 @@ class _Batch:
         touched = self.recorder.touched.values()
         if not touched:
             return
-        if not connection.in_atomic_block:  # somebody else's transaction may still be rolled back
-            loading.snapshots.put((work.id, work.now) for work in touched if work.now is not None)
+        loading.snapshots.put((work.id, work.now) for work in touched if work.now is not None)
         failpoints.hit("before_push")
         if listeners.anybody():
             listeners.tell(
