@@ -37,6 +37,7 @@ def overview(request: Any) -> HttpResponse:
         "chart": query.chart(now=now, asked=request.GET.get("span", "")),
         "desks": query.desks(request.person, now=now),
         "queues": query.queues(),
+        "sees_queues": request.person.is_operator or request.person.is_auditor,
         "news": query.newest(),
     }
     fragment = request.headers.get("X-Fragment") == "live"

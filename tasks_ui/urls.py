@@ -6,7 +6,7 @@ The pages for work stand in `work_urls`: `inbox/` (inbox), `tasks/<uuid>/…` (t
 
 from django.urls import URLPattern, URLResolver, include, path
 
-from tasks_ui import instance, instances, overview, quarantine, rail, search, signin
+from tasks_ui import instance, instances, overview, quarantine, queues, rail, search, signin
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", overview.overview, name="overview"),
@@ -17,7 +17,12 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("instances/", instances.instances, name="instances"),
     path("instances/<uuid:pk>/", instance.instance, name="instance"),
     path("instances/<uuid:pk>/act/", instance.act, name="act"),
+    path("queues/", queues.queues, name="queues"),
+    # A queue's name may hold a slash.
+    path("queues/<path:name>/", queues.queue, name="queue"),
     path("quarantine/", quarantine.quarantine, name="quarantine"),
+    path("quarantine/see-to/", quarantine.see_to, name="see_to"),
+    path("quarantine/<int:pk>/", quarantine.quarantined, name="quarantined"),
     path("quarantine/<int:pk>/resubmit/", quarantine.resubmit, name="resubmit"),
     path("quarantine/<int:pk>/discard/", quarantine.discard, name="discard"),
     path("", include("tasks_ui.work_urls")),

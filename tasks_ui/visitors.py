@@ -54,6 +54,18 @@ def operators_only(view: View) -> View:
     return signed_in(guarded)
 
 
+def overseers_only(view: View) -> View:
+    """This will refuse everybody but operators, auditors and admins."""
+
+    @wraps(view)
+    def guarded(request: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        if not (request.person.is_operator or request.person.is_auditor):
+            raise PermissionDenied("Operators and auditors see this.")
+        return view(request, *args, **kwargs)
+
+    return signed_in(guarded)
+
+
 def who(request: Any) -> Person:
     """This will give the person behind a request, read once."""
     known = getattr(request, "person", None)

@@ -37,7 +37,7 @@ def ask(settings: Any) -> Iterator[Callable[[broker.Ask], None]]:
 
     def use(answer: broker.Ask) -> None:
         settings.BROKER_URL = "amqp://nobody"
-        broker.ask_with(answer)
+        broker.ask_with(answer, own=lambda: {"workflow_manager": "inbound", "workflow_manager.dead": "dead"})
 
     yield use
     broker.ask_with(None)
@@ -156,7 +156,8 @@ def test_the_broker_knows_depth_and_consumers(queue: str, operator: Caller, ask:
 
     assert (said["depth"], said["depth_from"], said["consumers"], said["waiting"]) == (70, "broker", 2, 3)
     assert said["broker"] == {"used": True, "error": None}
-    assert "workflow_manager" in {one["queue"] for one in operator.get("queues/").json["results"]}
+    uses = {one["queue"]: one["use"] for one in operator.get("queues/").json["results"]}
+    assert uses == {queue: "work", "workflow_manager": "inbound", "workflow_manager.dead": "dead"}
 
 
 def test_a_queue_that_only_the_broker_knows_is_there(operator: Caller, ask: Any):

@@ -14,6 +14,7 @@ PAGES = {
     "instances": ("ok", "ok", "ok", "ok", "ok"),
     "search": ("ok", "ok", "ok", "ok", "ok"),
     "rail": ("ok", "ok", "ok", "ok", "ok"),
+    "queues": ("ok", "ok", "ok", "forbidden", "forbidden"),
     "quarantine": ("ok", "ok", "ok", "forbidden", "forbidden"),
     "inbox": ("ok", "ok", "ok", "ok", "forbidden"),
     "templates": ("ok", "ok", "ok", "hidden", "ok"),
@@ -27,6 +28,9 @@ ABOUT_ONE = {  # Pages of one thing: who sees it is tested with the thing.
     "task_act": "those whose it is; operators release and reassign",
     "template": "whoever reads everything",
     "start_one": "operators",
+    "queue": "operators and auditors",
+    "quarantined": "operators and auditors",
+    "see_to": "operators",
     "resubmit": "operators",
     "discard": "operators",
 }

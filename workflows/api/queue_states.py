@@ -79,6 +79,7 @@ def _json(queue: queues.Queue) -> dict[str, Any]:
     moving = queue.traffic
     return {
         "queue": queue.name,
+        "use": queue.use,
         "depth": queue.depth,
         "depth_from": "broker" if queue.from_broker else "database",
         "depth_is_least": queue.depth_is_least,
@@ -102,6 +103,7 @@ def _works(works: Sequence[queues.Work]) -> list[dict[str, Any]]:
             "task_name": one.task_name,
             "attempt": one.attempt,
             "compensation": one.undoing,
+            "offered_at": moment(one.offered_at),
             "started_at": moment(one.since),
             "worker_id": one.worker,
             "lease_until": moment(one.until),

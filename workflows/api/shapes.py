@@ -139,6 +139,11 @@ _RATES_OVER: Schema = _object(
 )
 _QUEUE: Mapping[str, Schema] = {
     "queue": TEXT,
+    "use": {
+        "type": "string",
+        "enum": ["work", "steps", "inbound", "dead"],
+        "description": "Work for services; steps inside this site; what services report; dead letters.",
+    },
     "depth": {**NUMBER, "description": "What waits: in the broker, else the attempts that nobody has taken."},
     "depth_from": {"type": "string", "enum": ["broker", "database"]},
     "depth_is_least": {"type": "boolean", "description": "Whether there may be more: it was not counted to the end."},
@@ -162,6 +167,7 @@ _WORK: Schema = _object(
         "task_name": TEXT,
         "attempt": NUMBER,
         "compensation": FLAG,
+        "offered_at": MAYBE_MOMENT,
         "started_at": MAYBE_MOMENT,
         "worker_id": MAYBE_TEXT,
         "lease_until": MAYBE_MOMENT,

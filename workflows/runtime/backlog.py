@@ -6,6 +6,8 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import reduce
+from operator import or_
 
 from django.db import connection
 from django.db.models import Q, QuerySet
@@ -14,9 +16,9 @@ from workflows.conf import settings
 from workflows.models import OutboxMessage
 from workflows.runtime.sql import moment_of
 
-# The adapters of the bus say what went wrong in words for people; these are how their sentences begin.
-_BUS_DOWN = "The bus does not answer"
-_NO_QUEUE = "There is no queue"
+# The relay and the adapters say what went wrong in words for people; these are how their sentences begin.
+_BUS_DOWN = ("The bus does not answer", "The broker takes no messages for now", "The broker did not confirm")
+_NO_QUEUE = ("There is no queue", "The queue ")
 
 
 class Why(StrEnum):
@@ -78,12 +80,16 @@ def unsent(*, queue: str | None = None, why: Why | None = None) -> QuerySet[Outb
         case Why.WAITING:
             rows = rows.filter(error="")
         case Why.BROKER_DOWN:
-            rows = rows.filter(error__startswith=_BUS_DOWN)
+            rows = rows.filter(_begins(_BUS_DOWN))
         case Why.UNROUTABLE:
-            rows = rows.filter(error__startswith=_NO_QUEUE)
+            rows = rows.filter(_begins(_NO_QUEUE))
         case Why.REFUSED:
-            rows = rows.exclude(Q(error="") | Q(error__startswith=_BUS_DOWN) | Q(error__startswith=_NO_QUEUE))
+            rows = rows.exclude(Q(error="") | _begins(_BUS_DOWN) | _begins(_NO_QUEUE))
     return rows
+
+
+def _begins(words: tuple[str, ...]) -> Q:
+    return reduce(or_, (Q(error__startswith=word) for word in words))
 
 
 def _at(value: object) -> dt.datetime:

@@ -61,16 +61,22 @@ class _Question:
 
 
 _ask: Ask | None = None
+_own: Callable[[], Mapping[str, str]] = dict
 _lock = threading.Lock()
 _last: _Question | None = None
 _open: _Question | None = None
 
 
-def ask_with(ask: Ask | None) -> None:
-    """This will say how the broker is asked."""
-    global _ask, _last, _open
+def ask_with(ask: Ask | None, *, own: Callable[[], Mapping[str, str]] = dict) -> None:
+    """This will say how the broker is asked, and which queues of it are this site's own: name -> `inbound`, `dead`."""
+    global _ask, _own, _last, _open
     with _lock:
-        _ask, _last, _open = ask, None, None
+        _ask, _own, _last, _open = ask, own, None, None
+
+
+def own_queues() -> Mapping[str, str]:
+    """This will name the queues of the broker that are this site's own, and say what each is for."""
+    return _own() if settings.BROKER_URL is not None and _ask is not None else {}
 
 
 def look(names: Iterable[str]) -> Broker:

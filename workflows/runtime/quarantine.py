@@ -21,7 +21,8 @@ from workflows.runtime.refusals import STATUS
 
 MOST_AT_ONCE = 200
 """How many messages one person sees to with one wish."""
-_KEPT_BYTES = 65_536
+KEPT_BYTES = 65_536
+"""How much of a message is kept; of a longer one only its beginning, which cannot be handed in again."""
 _HELD = dt.timedelta(minutes=1)
 
 
@@ -43,7 +44,7 @@ def hold(
             received_at=at or timezone.now(),
             source=source[:200],
             message_id=_plain(message_id)[:200],
-            body=_plain(body[:_KEPT_BYTES].decode(errors="replace")),
+            body=_plain(body[:KEPT_BYTES].decode(errors="replace")),
             body_bytes=len(body),
             code=code,
             reason=_plain(reason),
@@ -165,7 +166,7 @@ def _elsewhere(message: QuarantinedMessage) -> Answer:
 
 
 def _read(message: QuarantinedMessage, *, by: str) -> Asked | Answer:
-    if message.body_bytes > _KEPT_BYTES:
+    if message.body_bytes > KEPT_BYTES:
         return Answer(Outcome.REFUSED, code="too_large", reason="Only the beginning of the message was kept.")
     try:
         return read_event(

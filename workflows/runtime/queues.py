@@ -60,7 +60,7 @@ _COUNT = f"""SELECT %s, COUNT(*), SUM(few.waiting), MIN(CASE WHEN few.waiting = 
   MAX(CASE WHEN few.waiting = 0 THEN few.started_at END)
 FROM (SELECT t.offered_at, t.started_at, {_WAITING} AS waiting {_OF_QUEUE} ORDER BY t.offered_at LIMIT %s) few"""  # noqa: S608
 _HELD = f"""SELECT few.instance_id, i.business_ref_no, few.stage_name, few.task_name, few.attempt, few.undoing,
-  few.started_at, l.worker_id, l.lease_until
+  few.offered_at, few.started_at, l.worker_id, l.lease_until
 FROM (SELECT t.instance_id, t.position, t.stage_name, t.task_name, t.attempt, t.started_at, t.offered_at,
     t.state = 'COMPENSATING' AS undoing, {_WAITING} AS waiting {_OF_QUEUE} ORDER BY t.offered_at LIMIT %s) few
   JOIN workflows_workflowinstance i ON i.id = few.instance_id
@@ -97,14 +97,9 @@ class Queue:
         return not (self.counted or self.from_broker)
 
     @property
-    def is_inside(self) -> bool:
-        """This will tell whether it is where steps are offered: a queue of this site and no broker's."""
-        return self.name == STEP_QUEUE
-
-    @property
-    def is_inbound(self) -> bool:
-        """This will tell whether services report there."""
-        return bool(self.name == settings.INBOUND_QUEUE)
+    def use(self) -> str:
+        """This will say what it is for: `work`; `steps` inside this site; `inbound` reports; `dead` letters."""
+        return "steps" if self.name == STEP_QUEUE else broker.own_queues().get(self.name, "work")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +112,7 @@ class Work:
     task_name: str
     attempt: int
     undoing: bool
+    offered_at: dt.datetime | None
     since: dt.datetime | None
     worker: str | None
     until: dt.datetime | None
@@ -139,9 +135,7 @@ def known_names(unsent: Sequence[backlog.Backlog] | None = None) -> list[str]:
     with connection.cursor() as cursor:
         cursor.execute(_NAMES, [MOST])
         live = {name for (name,) in cursor.fetchall()}
-    names = live | of_templates() | {one.queue for one in unsent}
-    if settings.BROKER_URL is not None:
-        names.add(settings.INBOUND_QUEUE)
+    names = live | of_templates() | {one.queue for one in unsent} | broker.own_queues().keys()
     return sorted(names)[:MOST]
 
 
@@ -228,10 +222,10 @@ def _work(queue: str, *, waiting: int, most: int, at: dt.datetime) -> list[Work]
         rows = cursor.fetchall()
     return [
         Work(
-            read_uuid(instance), reference, stage, task, attempt, bool(undoing), moment_of(started), worker,
-            moment_of(until),
+            read_uuid(instance), reference, stage, task, attempt, bool(undoing), moment_of(offered),
+            moment_of(started), worker, moment_of(until),
         )
-        for instance, reference, stage, task, attempt, undoing, started, worker, until in rows
+        for instance, reference, stage, task, attempt, undoing, offered, started, worker, until in rows
     ]  # fmt: skip
 
 

@@ -1,0 +1,156 @@
+"""What the pages of the queues print, as plain values."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from django.db.models import Count, Max, QuerySet
+
+from tasks_ui import words
+from tasks_ui.words import Sign
+from workflows.conf import settings
+from workflows.engine.lifecycle import QuarantineState
+from workflows.models import OutboxMessage, QuarantinedMessage
+from workflows.runtime import backlog
+from workflows.runtime.backlog import Why
+from workflows.runtime.queues import Look, Queue
+
+SIZE = 50
+"""How many queues stand on one page."""
+
+_WHY: Mapping[Why, Sign] = {
+    Why.WAITING: Sign("pending", "pending", "To be sent"),
+    Why.UNROUTABLE: Sign("failed", "failed", "There is no such queue"),
+    Why.BROKER_DOWN: Sign("retrying", "retrying", "The broker does not answer"),
+    Why.REFUSED: Sign("failed", "failed", "The broker does not take them"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A number over all queues of the page; `least`: there may be more."""
+
+    name: str
+    icon: str
+    state: str
+    count: int
+    least: bool
+    text: str
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    """Messages to one queue that are not sent for one reason."""
+
+    queue: str
+    sign: Sign
+    error: str
+    count: int
+    oldest_at: dt.datetime
+    tries: int
+    next_try_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message that is not sent yet."""
+
+    pk: int
+    instance: object
+    event: str
+    task: str
+    attempt: int
+    sign: Sign
+    error: str
+    tries: int
+    created_at: dt.datetime
+    next_try_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Quarantined messages that are held for one reason."""
+
+    code: str
+    count: int
+    newest: dt.datetime
+
+
+def portion(names: Sequence[str], *, text: str, after: str) -> tuple[list[str], bool]:
+    """This will take the names of one page, those behind `after` that hold the text; and tell whether more follow."""
+    found = [name for name in names if text.casefold() in name.casefold() and name > after]
+    return found[:SIZE], len(found) > SIZE
+
+
+def figures(look: Look, held: Sequence[Held], *, waiting_text: str) -> list[Figure]:
+    """This will give the numbers over these queues."""
+    cap = int(settings.COUNT_CAP)
+    least = any(queue.depth_is_least for queue in look.queues)
+    unsent = sum(one.count for one in look.backlog)
+    quarantined = sum(one.count for one in held)
+    dead = sum(queue.depth for queue in look.queues if queue.use == "dead")
+    depth = sum(queue.depth for queue in look.queues) - dead
+    in_hand = sum(queue.in_hand for queue in look.queues)
+    letters = [Figure("Dead letters", "failed", "failed", dead, False, "the broker gave them up")] if dead else []
+    stuck = sum(one.count for one in look.backlog if one.why is not Why.WAITING)
+    return [
+        Figure("Waiting", "queues", "pending", depth, least, waiting_text),
+        Figure("In hand", "running", "pending", in_hand, not all(one.counted for one in look.queues), "worked on"),
+        Figure("Not sent", "sent", "retrying" if stuck else "pending", unsent, unsent >= cap, "kept until they are"),
+        *letters,
+        Figure(
+            "Quarantined", "info", "retrying" if quarantined else "pending", quarantined, quarantined >= cap,
+            "could not be read or matched", "quarantine",
+        ),
+    ]  # fmt: skip
+
+
+def unsent(rows: Sequence[backlog.Backlog]) -> list[Unsent]:
+    """This will put the reasons into words."""
+    return [
+        Unsent(one.queue, _WHY[one.why], one.error, one.count, one.oldest_at, one.tries, one.next_try_at)
+        for one in rows
+    ]
+
+
+def unsent_of(queue: str) -> QuerySet[OutboxMessage]:
+    """This will give the unsent messages of a queue, to be paged."""
+    return backlog.unsent(queue=queue)
+
+
+def as_messages(rows: Sequence[OutboxMessage]) -> list[Message]:
+    """This will put unsent messages into words."""
+    return [
+        Message(
+            row.pk, row.instance_id, row.event_name, words.readable(row.task_name), row.attempt,
+            _WHY[backlog.why_of(row.error)], row.error, row.tries, row.created_at, row.next_try_at,
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+def held() -> list[Held]:
+    """This will count open quarantined messages by their reason, looking at no more than the cap."""
+    some = QuarantinedMessage.objects.filter(state=QuarantineState.OPEN).order_by("-received_at").values("pk")
+    rows = (
+        QuarantinedMessage.objects.filter(pk__in=some[: int(settings.COUNT_CAP)])
+        .order_by()
+        .values_list("code")
+        .annotate(n=Count("pk"), newest=Max("received_at"))
+    )
+    return sorted((Held(*row) for row in rows), key=lambda one: (-one.count, one.code))
+
+
+_USES = {
+    "steps": "steps, inside this site",
+    "inbound": "what services report",
+    "dead": "dead letters, on their way to the quarantine",
+}
+
+
+def use(queue: Queue) -> str:
+    """This will say what is special about a queue."""
+    return _USES.get(queue.use, "")
