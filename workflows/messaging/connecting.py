@@ -15,6 +15,7 @@ from kombu.connection import Connection as Address
 from kombu.exceptions import KombuError, OperationalError
 
 from workflows.messaging.port import BusDown
+from workflows.messaging.wire import Connection
 
 CONNECT_SECONDS = 4.0
 """How long a server may take to answer while a connection is opened, for each of its answers."""
@@ -55,7 +56,9 @@ def open_amqp(
         address = Address(one, connect_timeout=min(CONNECT_SECONDS, seconds), transport_options=options)
         address.heartbeat = heartbeat
         try:
-            connection = address.transport.establish_connection()
+            transport = address.transport
+            transport.Connection = Connection
+            connection = transport.establish_connection()
         except DOWN as caught:
             error = caught
             continue

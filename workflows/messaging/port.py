@@ -18,12 +18,18 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A message that has arrived, unread."""
+    """A message that has arrived, unread.
+
+    `fault` is a code and a reason when the bus found that it is not to be read at all; `body` is then no more than
+    enough to show, and `size` tells how many bytes there were.
+    """
 
     body: bytes
     message_id: str | None = None
     queue: str = ""
     redelivered: bool = False
+    size: int | None = None
+    fault: tuple[str, str] | None = None
 
 
 Handler = Callable[[Sequence[Incoming]], None]
@@ -53,6 +59,10 @@ class MessageBus(Protocol):
 
         Raises BusDown when the bus cannot be asked. What was not dealt with arrives again.
         """
+        ...
+
+    def tend(self) -> None:
+        """This will keep an idle connection alive; whoever only sends calls it now and then. Raises BusDown."""
         ...
 
     def close(self) -> None:

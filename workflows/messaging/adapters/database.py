@@ -25,5 +25,8 @@ class DatabaseBus:
         """This will find nothing: results come over HTTP."""
         return 0
 
+    def tend(self) -> None:
+        """This will do nothing: there is nothing to keep alive."""
+
     def close(self) -> None:
         """This will do nothing: there is no connection of its own."""

@@ -75,6 +75,9 @@ class MemoryBus:
                 taken.append(waiting.popleft())
         return taken
 
+    def tend(self) -> None:
+        """This will do nothing: there is nothing to keep alive."""
+
     def close(self) -> None:
         """This will do nothing: the broker lives on."""
 
