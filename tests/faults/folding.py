@@ -354,8 +354,7 @@ class _Folding:
             self._withdrawn(event, task, was)
         task.failures += 1
         allowed = (task.says.get("retry") or {}).get("max_attempts", 1)
-        by_person = data.get("by") is not None
-        if not by_hand and not by_person and data["spent"] != (task.failures >= allowed):
+        if not data["spent"] and task.failures >= allowed:
             self.object("S10", f"{task.failures} of {allowed} attempts have failed, spent: {data['spent']}")
         task.spent, task.error, task.outcome = data["spent"], data["error"], data.get("outcome")
         task.claimed_by, task.signal = data.get("by", task.claimed_by), None
@@ -438,7 +437,7 @@ class _Folding:
             undoing.failures += 1
             undoing.state, undoing.claimed_by = "FAILED", data.get("by", undoing.claimed_by)
             allowed = (how.get("retry") or {}).get("max_attempts", 1)
-            if data.get("by") is None and data["spent"] != (undoing.failures >= allowed):
+            if not data["spent"] and undoing.failures >= allowed:
                 self.object("S10", f"{undoing.failures} of {allowed} attempts to undo failed, spent: {data['spent']}")
             target = target if data["spent"] else "COMPENSATING"
         task.state = target

@@ -1,0 +1,3 @@
+from typing import Any
+
+BUGS: dict[str, Any] = {}
