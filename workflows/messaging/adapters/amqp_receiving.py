@@ -12,6 +12,7 @@ from typing import Any
 
 from amqp.exceptions import ConsumerCancelled
 
+from workflows import failpoints
 from workflows.messaging.connecting import close_amqp, drop_amqp, errors_as_bus_down, open_amqp
 from workflows.messaging.deliveries import Delivery
 from workflows.messaging.port import Handler, Incoming
@@ -54,9 +55,11 @@ class Receiving:
             if not batch:
                 return 0
             handle([_incoming(one) for one in batch])
+            failpoints.hit("before_ack")
             with errors_as_bus_down():
                 # After the commit: a crash in between costs a duplicate, which is told apart, not a loss.
                 self._channel.basic_ack(batch[-1].tag, multiple=True)
+            failpoints.hit("after_ack")
         except BaseException:
             self.drop()
             raise

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from workflows import failpoints
 from workflows.messaging.connecting import close_amqp, drop_amqp, errors_as_bus_down, open_amqp
 from workflows.messaging.port import BusDown, Outgoing
 from workflows.messaging.queues import Queues, Undeclarable, dead_letter_queue
@@ -135,6 +136,7 @@ class Sending:
             self._last_tag += 1
             self._open[self._last_tag] = number
         self._connection.write(frames)
+        failpoints.hit("relay_after_publish")
         self._wait()
         return self._results
 
