@@ -84,6 +84,7 @@ def resubmit_many(
     """
     moment = at or timezone.now()
     taken, answers = _take(keys, by=by, at=moment)
+    failpoints.hit("quarantine_taken")
     asked: dict[int, Asked] = {}
     for key, message in taken.items():
         said = _read(message, by=by)
@@ -93,6 +94,7 @@ def resubmit_many(
             answers[key] = said
     # One batch: what comes later in it sees what earlier ones did.
     answers.update(zip(asked, handle(*asked.values(), at=moment) if asked else (), strict=True))
+    failpoints.hit("quarantine_handed_in")
 
     def settle(message: QuarantinedMessage) -> None:
         answer = answers[message.pk]
