@@ -33,14 +33,15 @@ def test_a_site_of_its_own_settings_is_never_armed() -> None:
     assert not getattr(settings, "FAILPOINTS", False)
 
 
-def test_each_point_is_somewhere_once() -> None:
+def test_each_point_is_somewhere() -> None:
     said = [
         name
         for path in (ROOT / "workflows").rglob("*.py")
         for name in re.findall(r'failpoints\.hit\("(\w+)"\)', path.read_text())
     ]
 
-    assert sorted(said) == sorted(failpoints.POINTS)
+    # Each adapter of a broker has its own.
+    assert set(said) == set(failpoints.POINTS)
     assert len(said) >= 24
 
 
