@@ -1,0 +1,1 @@
+"""Worker processes as operators run them: real processes on real servers."""
