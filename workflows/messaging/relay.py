@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 
 from workflows import failpoints
 from workflows.messaging.port import BusDown, MessageBus, Outgoing
@@ -11,8 +12,15 @@ from workflows.runtime import outbox
 from workflows.runtime.listeners import Committed
 from workflows.runtime.workers import Worker
 
-BATCH = 100
+logger = logging.getLogger(__name__)
+
+BATCH = 1_000
+PROBE = 10
+"""How many messages are tried at once while the bus does not answer."""
 GATHER_SECONDS = 0.25
+LONGEST_PAUSE = 5.0
+BUS_DOWN = "The bus does not answer"
+TEND_SECONDS = 5.0
 
 
 class Relay:
@@ -22,7 +30,8 @@ class Relay:
         self._open_bus = open_bus
         self._now = now
         self._bus: MessageBus | None = None
-        self.worker = Worker(name="relay", work=self._work, rest=5.0)
+        self._failures = 0
+        self.worker = Worker(name="relay", work=self._work, rest=TEND_SECONDS)
 
     def heard(self, committed: Committed) -> None:
         """This will wake the relay when the commit may have written down messages."""
@@ -38,32 +47,53 @@ class Relay:
     def _work(self) -> float | None:
         if self._bus is None:
             self._bus = self._open_bus()
-        if relay_once(self._bus, self._now()) == BATCH:
+        most = PROBE if self._failures else BATCH
+        tried, down = _round(self._bus, self._now(), most)
+        if down:
+            # A few rows feel whether it is back; the others keep their turn, and whoever wakes us need not know.
+            self._failures += 1
+            self.worker.doze(min(LONGEST_PAUSE, 0.25 * 2 ** min(self._failures, 10)))
             return 0
+        if tried and self._failures:
+            self._failures = 0
+            outbox.due_again(BUS_DOWN, at=self._now())
+            return 0
+        if tried == most:
+            return 0
+        self._tend(self._bus)
         if self._bus.has_everything:
             # Nobody waits for this; writing down a whole moment's messages at once leaves the database to others.
             self.worker.doze(GATHER_SECONDS)
         due = outbox.next_due()
-        return None if due is None else max(0.2, (due - self._now()).total_seconds())
+        return None if due is None else max(0.05, (due - self._now()).total_seconds())
+
+    def _tend(self, bus: MessageBus) -> None:
+        try:
+            bus.tend()
+        except BusDown as error:
+            logger.info("the connection to the bus has ended; the next message opens another (%s)", error)
 
 
-def relay_once(bus: MessageBus, at: dt.datetime) -> int:
-    """This will try to send up to BATCH messages that are due, and give how many were tried."""
+def relay_once(bus: MessageBus, at: dt.datetime, *, most: int = BATCH) -> int:
+    """This will try to send so many messages that are due, and give how many were looked at."""
+    return _round(bus, at, most)[0]
+
+
+def _round(bus: MessageBus, at: dt.datetime, most: int) -> tuple[int, bool]:
+    """How many were looked at, and whether the bus was found down."""
     if bus.has_everything:
-        return outbox.settle_all(at, most=BATCH)
-    claimed = outbox.claim(at, most=BATCH)
-    if not claimed:
-        return 0
-    failpoints.hit("relay_claimed")
-    try:
-        failpoints.hit("relay_before_publish")
-        results = bus.publish([_outgoing(message) for message in claimed])
-    except BusDown as error:
-        results = [f"The bus does not answer: {error}"] * len(claimed)
-    failpoints.hit("relay_after_confirm")
-    outbox.settle(claimed, results, at=at)
-    return len(claimed)
+        return outbox.settle_all(at, most=most), False
+    down = False
 
+    def send(messages: Sequence[outbox.Claimed]) -> Sequence[str | None]:
+        nonlocal down
+        try:
+            failpoints.hit("relay_before_publish")
+            results = bus.publish([Outgoing(one.message_id, one.queue, one.body.encode()) for one in messages])
+        except BusDown as error:
+            down = True
+            results = [f"{BUS_DOWN}: {error}"] * len(messages)
+        failpoints.hit("relay_after_confirm")
+        return results
 
-def _outgoing(message: outbox.Claimed) -> Outgoing:
-    return Outgoing(message_id=str(message.message_id), queue=message.queue, body=message.body.encode())
+    return outbox.hand_over(at, most=most, send=send), down

@@ -1,6 +1,6 @@
 """The rows of messages that wait to be sent: claiming some, and writing down what became of them.
 
-See Note [How messages are claimed].
+See Note [How messages are claimed] and Note [In their turn].
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from django.db import connection
-from django.db.models import F
+from django.db.models import F, Q
 
 from workflows import failpoints
 from workflows.engine.lifecycle import MARK_SENT, MARK_UNSENT
@@ -20,32 +20,118 @@ from workflows.models import OutboxMessage
 from workflows.models.locking import writing
 
 CLAIM = dt.timedelta(seconds=30)
+IN_HAND = dt.timedelta(milliseconds=50)
+"""When to look again at a message whose predecessor another relay is sending just now."""
 LONGEST_BACK_OFF = dt.timedelta(seconds=60)
 
 # Note [How messages are claimed]
 # ~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~
-# A claim moves `next_try_at` into the future, in a transaction of its own: other relays no longer find the row, and no
-# lock is held while the bus is asked (on SQLite it would stop every writer). A relay that dies leaves rows that are due
-# again when the claim has passed. Then they may go out twice, with the same message id; never not at all.
 # Rows are found by state and moment, never by "id greater than the last seen": ids are given before the commit.
+#
+# On PostgreSQL one transaction locks the rows (SKIP LOCKED), has them sent, and writes down what became of them. The
+# locks are on rows that nobody but relays writes, and other relays pass them by; so they hold up nobody, at worst for
+# as long as a silent broker is waited for. In exchange a message leaves without a commit of ours before it, a row is
+# written once instead of twice, and the rows of a relay that has died are free at once.
+#
+# On SQLite such a transaction would stop every writer. There a claim moves `next_try_at` into the future, in a
+# transaction of its own, and the rows of a relay that has died are due again when the claim has passed.
+#
+# Either way what was sent by a relay that died before it could write that down goes out again, with the same message
+# id; never not at all.
+
+# Note [In their turn]
+# ~~~~~~~~~~~~~~~~~~~~
+# Messages of one task to one queue go out in the order in which they were written down (a `CancelTask` behind its
+# `StartTask`), although each row has pauses of its own and two relays may work at once: whatever has an earlier one
+# that is neither sent nor in the same batch is put behind it. The first message of a task has none.
 
 
 class Claimed(NamedTuple):
     """A message to be sent: `body` is its JSON, exactly as it was written down; `tries` counts those that failed."""
 
     pk: int
-    message_id: uuid.UUID
+    message_id: str
     queue: str
     body: str
     tries: int
+    next_try_at: Any
+    task: tuple[Any, int, str]
+    is_first: bool
 
 
+Send = Callable[[Sequence[Claimed]], Sequence[str | None]]
+"""Sends messages and tells of each, in their order, None (the bus has it) or what went wrong."""
+
+_COLUMNS = "id, message_id, queue, payload, tries, next_try_at, instance_id, position, event_name, attempt"
+_DUE = (
+    "SELECT o.* FROM {{keys}} CROSS JOIN LATERAL (SELECT {columns} FROM workflows_outboxmessage"
+    " WHERE NOT (state = 'SENT') AND next_try_at <= k.a ORDER BY next_try_at, id LIMIT {most}"
+    " FOR UPDATE SKIP LOCKED) o"
+)
 # One statement, and no rows of models: a relay does this for every message, often right after the commit.
 _CLAIM = (
     "UPDATE workflows_outboxmessage SET next_try_at = %s WHERE id IN (SELECT id FROM workflows_outboxmessage"
     " WHERE NOT (state = 'SENT') AND next_try_at <= %s ORDER BY next_try_at, id LIMIT %s {passing})"
-    " RETURNING id, message_id, queue, payload, tries"
+    " RETURNING {columns}"
 )
+
+
+def hand_over(at: dt.datetime, *, most: int, send: Send) -> int:
+    """This will have messages that are due sent, write down what became of each, and give how many were looked at."""
+    if connection.vendor != "postgresql":
+        claimed = claim(at, most=most)
+        return _send(claimed, at, send)
+    with writing() as database:
+        rows = database.rows(_DUE.format(columns=_COLUMNS, most=int(most)), [(at,)], ("time",))
+        return _send(_read(rows), at, send)
+
+
+def _send(claimed: Sequence[Claimed], at: dt.datetime, send: Send) -> int:
+    if not claimed:
+        return 0
+    failpoints.hit("relay_claimed")
+    waiting = _behind(claimed, at)
+    in_turn = [message for message in claimed if message.pk not in waiting] if waiting else claimed
+    results = send(in_turn) if in_turn else ()
+    settle(in_turn, results, at=at)
+    if waiting:
+        _put_behind(waiting)
+    return len(claimed)
+
+
+def _behind(claimed: Sequence[Claimed], at: dt.datetime) -> dict[int, dt.datetime]:
+    """Those that are not to be sent now, each with the moment of the one that goes before: see Note [In their turn]."""
+    later = {message.task for message in claimed if not message.is_first}
+    if not later:
+        return {}
+    ours = {message.pk for message in claimed}
+    # Those that have a pause, and those that another relay has in hand: our batch has passed them by.
+    last = max(message.next_try_at for message in claimed)
+    unsent = OutboxMessage.objects.exclude(state=MARK_SENT.target).filter(
+        Q(next_try_at__gt=at) | Q(next_try_at__lte=last), instance_id__in={instance for instance, _, _ in later}
+    )
+    earlier = {
+        (instance, position, queue): (pk, moment)
+        for pk, instance, position, queue, moment in unsent.order_by("-id").values_list(
+            "pk", "instance_id", "position", "queue", "next_try_at"
+        )
+        if pk not in ours
+    }
+    waiting: dict[int, dt.datetime] = {}
+    for message in claimed:
+        pk, moment = earlier.get(message.task, (message.pk, at))
+        if pk < message.pk:
+            waiting[message.pk] = max(moment, at + IN_HAND)
+    return waiting
+
+
+def _put_behind(waiting: Mapping[int, dt.datetime]) -> None:
+    rows: dict[dt.datetime, list[int]] = defaultdict(list)
+    for pk, moment in waiting.items():
+        rows[moment].append(pk)
+    with writing():
+        for moment, keys in rows.items():
+            OutboxMessage.objects.filter(pk__in=keys, state__in=MARK_SENT.source).update(next_try_at=moment)
 
 
 def claim(at: dt.datetime, *, most: int) -> Sequence[Claimed]:
@@ -53,22 +139,42 @@ def claim(at: dt.datetime, *, most: int) -> Sequence[Claimed]:
     write = connection.ops.adapt_datetimefield_value
     values = (write(at + CLAIM), write(at), most)
     if connection.features.has_select_for_update_skip_locked:
-        return _claimed(_CLAIM.format(passing="FOR UPDATE SKIP LOCKED"), values)
+        return _claimed(_CLAIM.format(columns=_COLUMNS, passing="FOR UPDATE SKIP LOCKED"), values)
     # A look without a lock first: many a wake-up finds nothing, and a transaction would stop the writers of SQLite.
     if not OutboxMessage.objects.due(at).exists():
         return []
     with writing():
-        return _claimed(_CLAIM.format(passing=""), values)
+        return _claimed(_CLAIM.format(columns=_COLUMNS, passing=""), values)
 
 
 def _claimed(sql: str, values: tuple[Any, ...]) -> Sequence[Claimed]:
     with connection.cursor() as cursor:
         cursor.execute(sql, values)
-        rows = sorted(cursor.fetchall())
+        return _read(cursor.fetchall())
+
+
+def _read(rows: Iterable[Sequence[Any]]) -> Sequence[Claimed]:
     return [
-        Claimed(key, named if isinstance(named, uuid.UUID) else uuid.UUID(hex=named), queue, body, tries)
-        for key, named, queue, body, tries in rows
+        Claimed(
+            pk,
+            _dashed(message_id),
+            queue,
+            body,
+            tries,
+            moment,
+            (_uuid(instance), position, queue),
+            attempt == 1 and event == "StartTask",
+        )
+        for pk, message_id, queue, body, tries, moment, instance, position, event, attempt in sorted(map(tuple, rows))
     ]
+
+
+def _dashed(key: Any) -> str:
+    return str(key if isinstance(key, uuid.UUID) else uuid.UUID(hex=key))
+
+
+def _uuid(key: Any) -> uuid.UUID:
+    return key if isinstance(key, uuid.UUID) else uuid.UUID(hex=key)
 
 
 def settle(claimed: Sequence[Claimed], results: Sequence[str | None], *, at: dt.datetime) -> None:
@@ -80,15 +186,36 @@ def settle(claimed: Sequence[Claimed], results: Sequence[str | None], *, at: dt.
             failed[error[:2000], message.tries].append(message.pk)
     failpoints.hit("relay_before_settle")
     with writing():
-        # Set-wise, and guarded by the state as the moves of the row are: what is sent already stays as it is.
-        OutboxMessage.objects.filter(pk__in=sent, state__in=MARK_SENT.source).update(
-            state=MARK_SENT.target, sent_at=at, error=""
-        )
+        if sent:
+            _mark_sent(sent, at)
         for (error, tries), rows in failed.items():
             OutboxMessage.objects.filter(pk__in=rows, state__in=MARK_UNSENT.source).update(
                 state=MARK_UNSENT.target, tries=F("tries") + 1, error=error, next_try_at=at + back_off(tries + 1)
             )
     failpoints.hit("relay_after_settle")
+
+
+_MARK_SENT = (
+    "UPDATE workflows_outboxmessage SET state = %s, sent_at = %s, error = '' WHERE id = ANY(%s) AND state = ANY(%s)"
+)
+
+
+def _mark_sent(keys: Sequence[int], at: dt.datetime) -> None:
+    # Set-wise, and guarded by the state as the moves of the row are: what is sent already stays as it is.
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(_MARK_SENT, (str(MARK_SENT.target), at, list(keys), [str(one) for one in MARK_SENT.source]))
+        return
+    OutboxMessage.objects.filter(pk__in=keys, state__in=MARK_SENT.source).update(
+        state=MARK_SENT.target, sent_at=at, error=""
+    )
+
+
+def due_again(error: str, *, at: dt.datetime) -> int:
+    """This will have messages that failed for a reason that is over tried at once, in the order they had."""
+    with writing():
+        failed = OutboxMessage.objects.filter(state=MARK_UNSENT.target, next_try_at__gt=at, error__startswith=error)
+        return failed.update(next_try_at=at)
 
 
 def settle_all(at: dt.datetime, *, most: int) -> int:

@@ -137,7 +137,6 @@ class Sending:
             self._open[self._last_tag] = number
         self._connection.write(frames)
         failpoints.hit("relay_after_publish")
-        self._wait()
         return self._results
 
     def _wait(self) -> None:
