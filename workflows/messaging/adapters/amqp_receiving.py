@@ -56,6 +56,7 @@ class Receiving:
                 return 0
             handle([_incoming(one) for one in batch])
             failpoints.hit("before_ack")
+            with errors_as_bus_down():
                 # After the commit: a crash in between costs a duplicate, which is told apart, not a loss.
                 self._channel.basic_ack(batch[-1].tag, multiple=True)
             failpoints.hit("after_ack")
