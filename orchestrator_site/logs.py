@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 from typing import Any
 
 
@@ -20,12 +21,33 @@ class Line(logging.Formatter):
         return self._formatter.format(record)
 
 
+class Seldom(logging.Filter):
+    """Lets one record a minute through, without its traceback: for a library that repeats itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether it is time for one."""
+        if record.levelno < logging.WARNING:
+            return True
+        if time.monotonic() < self._next:
+            return False
+        self._next = time.monotonic() + 60
+        if record.exc_info and record.exc_info[1] is not None:
+            record.msg, record.args = "%s (%r)", (record.getMessage(), record.exc_info[1])
+            record.exc_info = None
+        return True
+
+
 def logging_config(*, level: str, form: str) -> dict[str, Any]:
     """Make the LOGGING setting. `form` is `json` for machines, anything else for people."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": {"()": "orchestrator_site.logs.Line", "form": form}},
+        "filters": {"seldom": {"()": "orchestrator_site.logs.Seldom"}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
@@ -38,6 +60,8 @@ def logging_config(*, level: str, form: str) -> dict[str, Any]:
             "django.request": {"handlers": [], "level": "ERROR", "propagate": True},
             # A stranger who tries host names is answered with 400; a traceback for each would drown the rest.
             "django.security.DisallowedHost": {"handlers": [], "propagate": False},
+            # It says the same, with a traceback, every second for as long as Redis is away.
+            "channels_redis.pubsub": {"filters": ["seldom"]},
             "daphne": {"level": "WARNING"},
             "asyncio": {"level": "WARNING"},
         },

@@ -156,29 +156,19 @@ STEP_MODULES = environment.words("STEP_MODULES")
 
 # None = in this process only.
 REDIS_URL = environment.text("REDIS_URL")
-CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
-    "default": {
-        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        "CONFIG": {
-            # Unsized, the client library stops at 100 connections: a storm of page loads would fail half way.
-            "hosts": [{"address": REDIS_URL, "max_connections": 1000}],
-            "prefix": os.environ.get("REDIS_PREFIX", "orchestrator"),
-        },
-    }
-    if REDIS_URL
-    else {
-        "BACKEND": "channels.layers.InMemoryChannelLayer",
-        # The default of 100 loses frames in a burst.
-        "CONFIG": {"capacity": 1000},
-    },
-}
-
+REDIS_PREFIX = os.environ.get("REDIS_PREFIX", "orchestrator")
+CHANNEL_LAYERS: dict[str, dict[str, Any]]
 # Counts wrong passwords; shared where there is something to share it through.
-CACHES: dict[str, dict[str, Any]] = {
-    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
-    if REDIS_URL
-    else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
-}
+CACHES: dict[str, dict[str, Any]]
+if REDIS_URL:
+    from orchestrator_site import redis
+
+    CHANNEL_LAYERS = {"default": redis.channel_layer(REDIS_URL, prefix=REDIS_PREFIX)}
+    CACHES = {"default": redis.cache(REDIS_URL, prefix=REDIS_PREFIX)}
+else:
+    # The default capacity of 100 loses frames in a burst.
+    CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 1000}}}
+    CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
