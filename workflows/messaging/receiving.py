@@ -7,12 +7,15 @@ import hashlib
 import logging
 from collections.abc import Callable, Sequence
 
+from django.db import InterfaceError, OperationalError, connection
+
 from workflows import failpoints
+from workflows.conf import settings
 from workflows.definitions import strict_json
 from workflows.definitions.strict_json import InvalidJson
 from workflows.messaging.port import BusDown, Incoming, MessageBus
 from workflows.runtime import quarantine
-from workflows.runtime.asking import Asked
+from workflows.runtime.asking import Answer, Asked, Outcome
 from workflows.runtime.handling import handle
 from workflows.runtime.inbound import UnreadableEvent, read_event
 from workflows.runtime.refusals import STATUS
@@ -24,7 +27,7 @@ ACTOR = "bus"
 SOURCE = "amqp"
 BATCH = 100
 WAIT_SECONDS = 1.0
-PAUSE_SECONDS = 3.0
+LONGEST_PAUSE = 5.0
 
 
 class Receiver:
@@ -35,6 +38,8 @@ class Receiver:
         self._now = now
         self._queue = queue
         self._bus: MessageBus | None = None
+        self._in_doubt = False
+        self._failures = 0
         self.worker = Worker(name="inbound", work=self._work)
 
     def close(self) -> None:
@@ -46,15 +51,30 @@ class Receiver:
     def _work(self) -> float:
         if self._bus is None:
             self._bus = self._open_bus()
+        if self._in_doubt:
+            # Deliveries are counted by the broker. While the database does not answer, nothing is taken at all.
+            _ask_database()
+            self._in_doubt = False
         try:
             self._bus.consume(self._receive, queues=[self._queue], max_messages=BATCH, timeout=WAIT_SECONDS)
         except BusDown as error:
-            logger.warning("no messages come in: the bus does not answer (%s)", error)
-            return PAUSE_SECONDS
+            self._failures += 1
+            pause = min(LONGEST_PAUSE, 0.25 * 2 ** min(self._failures, 10))
+            logger.warning("no messages come in: the bus does not answer (%s); again in %.1f s", error, pause)
+            self.worker.doze(pause)
+        else:
+            self._failures = 0
         return 0
 
     def _receive(self, messages: Sequence[Incoming]) -> None:
+        self._in_doubt = True
         receive(messages, at=self._now())
+        self._in_doubt = False
+
+
+def _ask_database() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
 
 
 def receive(messages: Sequence[Incoming], *, at: dt.datetime) -> None:
@@ -64,25 +84,49 @@ def receive(messages: Sequence[Incoming], *, at: dt.datetime) -> None:
     told apart by their ids.
     """
     readable: list[tuple[Incoming, Asked]] = []
-    unreadable: list[tuple[Incoming, InvalidJson | UnreadableEvent]] = []
+    aside: list[quarantine.Aside] = []
     failpoints.hit("message_received")
     for message in messages:
         try:
             readable.append((message, _read(message)))
         except (InvalidJson, UnreadableEvent) as error:
-            unreadable.append((message, error))
+            aside.append(_aside(message, error.code, error.message))
     failpoints.hit("message_parsed")
-    answers = handle(*(asked for _, asked in readable), at=at)
-    for message, fault in unreadable:
-        _hold(message, code=fault.code, reason=fault.message, at=at)
+    answers = _carry_out([asked for _, asked in readable], at)
     for (message, _), answer in zip(readable, answers, strict=True):
         # What HTTP would answer with 409 is in the history of its instance; the rest belongs to no instance.
         if answer.code is not None and STATUS.get(answer.code, 500) != 409:
-            _hold(message, code=answer.code, reason=answer.reason or "", at=at)
+            aside.append(_aside(message, answer.code, answer.reason or ""))
+    if aside:
+        quarantine.hold_all(aside, at=at)
+
+
+def _carry_out(asked: Sequence[Asked], at: dt.datetime) -> list[Answer]:
+    if len(asked) <= 1:
+        return [_alone(one, at) for one in asked]
+    answers = handle(*asked, at=at)
+    # What blew up is asked once more, to learn whether that was the message's fault.
+    return [_alone(one, at) if answer.code == _FAILED else answer for one, answer in zip(asked, answers, strict=True)]
+
+
+def _alone(asked: Asked, at: dt.datetime) -> Answer:
+    try:
+        return handle(asked, at=at)[0]
+    except (OperationalError, InterfaceError):  # the database's fault: the message comes again
+        raise
+    except Exception as error:
+        logger.exception("A message could not be carried out; it is kept in quarantine")
+        return Answer(Outcome.REFUSED, code=_FAILED, reason=f"The command failed: {type(error).__name__}.")
+
+
+_FAILED = "internal_error"
 
 
 def _read(message: Incoming) -> Asked:
-    return read_event(strict_json.parse(message.body), actor=ACTOR, message_id=_usable(message.message_id))
+    if message.fault is not None:
+        raise UnreadableEvent(*message.fault)
+    body = strict_json.parse(message.body, max_bytes=settings.MAX_BODY_BYTES)
+    return read_event(body, actor=ACTOR, message_id=_usable(message.message_id))
 
 
 def _usable(message_id: str | None) -> str | None:
@@ -92,5 +136,13 @@ def _usable(message_id: str | None) -> str | None:
     return hashlib.sha256(message_id.encode(errors="surrogatepass")).hexdigest()
 
 
-def _hold(message: Incoming, *, code: str, reason: str, at: dt.datetime) -> None:
-    quarantine.hold(message.body, source=SOURCE, message_id=message.message_id or "", code=code, reason=reason, at=at)
+def _aside(message: Incoming, code: str, reason: str) -> quarantine.Aside:
+    return quarantine.Aside(
+        message.body,
+        SOURCE,
+        code,
+        reason,
+        message_id=message.message_id or "",
+        size=message.size,
+        again=message.redelivered,
+    )

@@ -34,23 +34,69 @@ class Result:
     over: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """A message that is to be kept: `size` is that of the whole, `again` says that it may be here from before."""
+
+    body: bytes
+    source: str
+    code: str
+    reason: str
+    message_id: str = ""
+    size: int | None = None
+    again: bool = False
+
+
 def hold(
     body: bytes, *, source: str, message_id: str = "", code: str, reason: str, at: dt.datetime | None = None
 ) -> QuarantinedMessage:
     """This will keep a message with the reason why it was not carried out (its first 64 KiB)."""
-    failpoints.hit("quarantine_hold")
-    with writing():
-        held = QuarantinedMessage.objects.create(
-            received_at=at or timezone.now(),
-            source=source[:200],
-            message_id=_plain(message_id)[:200],
-            body=_plain(body[:KEPT_BYTES].decode(errors="replace")),
-            body_bytes=len(body),
-            code=code,
-            reason=_plain(reason),
-        )
-    failpoints.hit("quarantine_held")
+    (held,) = hold_all([Aside(body, source, code, reason, message_id)], at=at)
     return held
+
+
+def hold_all(messages: Sequence[Aside], *, at: dt.datetime | None = None) -> list[QuarantinedMessage]:
+    """This will keep messages, in one transaction, and give the new rows.
+
+    A process may end after this and before it has acknowledged them: then they arrive `again`, the same bytes under
+    the same id, and one row is enough.
+    """
+    failpoints.hit("quarantine_hold")
+    moment = at or timezone.now()
+    rows = [_row(message, moment) for message in messages]
+    with writing():
+        here = _here([row for row, message in zip(rows, messages, strict=True) if message.again])
+        new = [row for row, message in zip(rows, messages, strict=True) if not message.again or _same(row) not in here]
+        QuarantinedMessage.objects.bulk_create(new)
+    failpoints.hit("quarantine_held")
+    return new
+
+
+def _row(message: Aside, at: dt.datetime) -> QuarantinedMessage:
+    return QuarantinedMessage(
+        received_at=at,
+        source=message.source[:200],
+        message_id=_plain(message.message_id)[:200],
+        body=_plain(message.body[:KEPT_BYTES].decode(errors="replace")),
+        body_bytes=len(message.body) if message.size is None else message.size,
+        code=message.code,
+        reason=_plain(message.reason),
+    )
+
+
+def _same(row: QuarantinedMessage) -> tuple[str, str, int, str]:
+    return row.source, row.message_id, row.body_bytes, row.body
+
+
+def _here(rows: Sequence[QuarantinedMessage]) -> set[tuple[str, str, int, str]]:
+    if not rows:
+        return set()
+    like = QuarantinedMessage.objects.filter(
+        source__in={row.source for row in rows},
+        message_id__in={row.message_id for row in rows},
+        body_bytes__in={row.body_bytes for row in rows},
+    )
+    return {_same(row) for row in like.iterator()}
 
 
 def matching(
