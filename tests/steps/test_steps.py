@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import sys
 from typing import Any
 
 import pytest
@@ -16,7 +17,8 @@ from workflows.runtime.inbound import read_event
 from workflows.runtime.publishing import publish_template
 from workflows.runtime.replay import check_history
 from workflows.steps import Done, Failed, StepTask, Waiting, step
-from workflows.steps.runner import StepRunner
+from workflows.steps import runner as runner_module
+from workflows.steps.runner import InHand, StepRunner
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
@@ -46,6 +48,11 @@ def wait(task: StepTask) -> Done | Waiting:
     if task.signal is None:
         return Waiting("papers_signed", memory={"asked": task.attempt})
     return Done({"signed_by": task.signal["by"], "remembered": task.memory})
+
+
+@step("tests.exit")
+def exits(task: StepTask) -> Done:
+    sys.exit(3)
 
 
 @step("tests.undo")
@@ -200,3 +207,83 @@ def test_no_step_runs_while_its_instance_is_suspended() -> None:
     assert ran_while_suspended == 0
     assert len(calls) == 1
     assert LoggedEvent.objects.filter(instance=instance, event="WorkflowCompleted").exists()
+
+
+def parallel(name: str, count: int, does: str = "tests.undo") -> dict[str, Any]:
+    tasks = [{"task_name": f"t{n}", "task_type": "STEP", "step": does} for n in range(count)]
+    stage = {"stage_name": "S", "stage_order": 1, "tasks": tasks}
+    return {"workflow_name": name, "component_name": "STEPS", "stages": [stage]}
+
+
+def begun(name: str, *refs: str) -> None:
+    for ref in refs:
+        message = {"event_name": "StartWorkflow", "component_name": "STEPS", "business_ref_no": ref}
+        assert handle(read_event({**message, "workflow_name": name, "context": {}}, actor="tests"), at=AT)[0].applied
+
+
+def test_an_instance_with_hundreds_of_steps_lets_others_go_first() -> None:
+    publish_template(parallel("Hot", 300), by="tests", at=AT)
+    publish_template(parallel("Small", 1), by="tests", at=AT)
+    begun("Hot", "HOT")
+    begun("Small", "A", "B", "C")
+
+    run_steps()
+
+    ran = [call.business_ref_no for call in calls]
+    assert set(ran[:4]) == {"HOT", "A", "B", "C"}, "the first of each goes before the second of any"
+    assert len(ran) <= 10, "and the next round begins soon"
+
+
+def test_rounds_come_to_an_end_however_many_steps_there_are() -> None:
+    publish_template(parallel("Hot", 40), by="tests", at=AT)
+    begun("Hot", "HOT", "WARM")
+    runner = StepRunner(now=lambda: AT)
+
+    rounds = 1
+    while runner.run_due() == 0:
+        rounds += 1
+        assert rounds < 40
+
+    assert len(calls) == 80
+    assert len({(call.business_ref_no, call.task_name) for call in calls}) == 80
+
+
+def test_a_step_that_cannot_be_run_at_all_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    publish_template(parallel("Small", 1), by="tests", at=AT)
+    begun("Small", "BROKEN", "FINE")
+    broken = WorkflowInstance.objects.get(business_ref_no="BROKEN").pk
+    real = runner_module.run_step
+
+    def run_step(instance: Any, **more: Any) -> None:
+        if instance == broken:
+            raise RuntimeError("a broken row")
+        real(instance, **more)
+
+    monkeypatch.setattr(runner_module, "run_step", run_step)
+    pause = StepRunner(now=lambda: AT).run_due()
+
+    assert [call.business_ref_no for call in calls] == ["FINE"]
+    assert pause, "it is tried again, after a pause"
+
+
+def test_threads_of_a_process_do_not_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    publish_template(parallel("Small", 2), by="tests", at=AT)
+    begun("Small", "A", "B")
+    in_hand = InHand()
+    with in_hand.taking(WorkflowInstance.objects.get(business_ref_no="A").pk) as free:
+        assert free
+
+        pause = StepRunner(now=lambda: AT, in_hand=in_hand).run_due()
+
+        assert [call.business_ref_no for call in calls] == ["B", "B"]
+        assert pause
+    StepRunner(now=lambda: AT, in_hand=in_hand).run_due()
+    assert len(calls) == 4
+
+
+def test_a_step_that_exits_has_failed_and_ends_nobody() -> None:
+    instance = started({"task_name": "t", "task_type": "STEP", "step": "tests.exit"})
+
+    run_steps()
+
+    assert TaskInstance.objects.get(instance=instance, task_name="t").error["code"] == "SystemExit"

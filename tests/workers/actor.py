@@ -41,10 +41,11 @@ def complete(*, ref: str, stage: str = "S", task: str) -> str:
     return str(answer.outcome)
 
 
-def timed(*, refs: list[str], task: str) -> list[float]:
+def timed(*, refs: list[str], task: str, pause: float = 0.0) -> list[float]:
     """Complete the task of each, one transaction each, and tell the seconds that each took."""
     took = []
     for ref in refs:
+        time.sleep(pause)
         began = time.perf_counter()
         assert complete(ref=ref, task=task) == "applied"
         took.append(time.perf_counter() - began)
