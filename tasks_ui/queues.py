@@ -26,12 +26,14 @@ def queues(request: Any) -> HttpResponse:
     unsent = backlog.summary()
     names, more = query.portion(runtime.known_names(unsent), text=text, after=after)
     look, held = runtime.look(names, unsent=unsent), query.held()
+    stuck = query.stuck(look)
     whole = not (more or text or after)
     values = {
         "look": look,
         "rows": [(queue, query.use(queue)) for queue in look.queues],
         "figures": query.figures(look, held, waiting_text="nobody has them yet" if whole else "in these queues"),
-        "unsent": query.unsent(look.backlog),
+        "unsent": stuck[:_SHOWN],
+        "more_unsent": len(stuck[_SHOWN:]),
         "held": held,
         "text": text,
         "after": after,

@@ -19,6 +19,7 @@ from workflows.runtime.queues import Look, Queue
 
 SIZE = 50
 """How many queues stand on one page."""
+_PATIENCE = dt.timedelta(minutes=1)
 
 _WHY: Mapping[Why, Sign] = {
     Why.WAITING: Sign("pending", "pending", "To be sent"),
@@ -89,23 +90,28 @@ def figures(look: Look, held: Sequence[Held], *, waiting_text: str) -> list[Figu
     """This will give the numbers over these queues."""
     cap = int(settings.COUNT_CAP)
     least = any(queue.depth_is_least for queue in look.queues)
-    unsent = sum(one.count for one in look.backlog)
+    count = sum(one.count for one in look.backlog)
     quarantined = sum(one.count for one in held)
     dead = sum(queue.depth for queue in look.queues if queue.use == "dead")
     depth = sum(queue.depth for queue in look.queues) - dead
     in_hand = sum(queue.in_hand for queue in look.queues)
     letters = [Figure("Dead letters", "failed", "failed", dead, False, "the broker gave them up")] if dead else []
-    stuck = sum(one.count for one in look.backlog if one.why is not Why.WAITING)
     return [
         Figure("Waiting", "queues", "pending", depth, least, waiting_text),
         Figure("In hand", "running", "pending", in_hand, not all(one.counted for one in look.queues), "worked on"),
-        Figure("Not sent", "sent", "retrying" if stuck else "pending", unsent, unsent >= cap, "kept until they are"),
+        Figure("Not sent", "sent", "retrying" if stuck(look) else "pending", count, count >= cap, "kept and tried"),
         *letters,
         Figure(
             "Quarantined", "info", "retrying" if quarantined else "pending", quarantined, quarantined >= cap,
             "could not be read or matched", "quarantine",
         ),
     ]  # fmt: skip
+
+
+def stuck(look: Look) -> list[Unsent]:
+    """This will give what should have been sent by now: what failed, and what nobody has tried for a while."""
+    late = look.at - _PATIENCE
+    return unsent([one for one in look.backlog if one.why is not Why.WAITING or one.oldest_at < late])
 
 
 def unsent(rows: Sequence[backlog.Backlog]) -> list[Unsent]:

@@ -135,6 +135,15 @@ def number(value: int | None) -> str:
 
 
 @register.filter
+def rate(value: float) -> str:
+    """This will write how much comes in a minute, as exactly as it is worth knowing: 1,284, 12.5, 0.03."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    digits = 1 if value >= 1 else 2
+    return f"{value:.{digits}f}".rstrip("0").rstrip(".") or "0"
+
+
+@register.filter
 def capped(value: int | None, cap: int = 10_000) -> str:
     """This will write a count that was not counted to its end: 10k+."""
     if value is None:

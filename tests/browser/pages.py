@@ -17,7 +17,8 @@ class Place:
 
 NAMES = (
     "sign-in", "overview", "instances", "instance", "failed", "timeline", "history", "data", "tasks", "messages",
-    "act", "inbox", "task", "templates", "template", "publish", "start", "start-form", "quarantine", "not-found",
+    "act", "inbox", "task", "templates", "template", "publish", "start", "start-form", "quarantine",
+    "quarantined", "queues", "queue", "not-found",
 )  # fmt: skip
 
 
@@ -64,6 +65,9 @@ def furnish(office: Office) -> dict[str, Place]:
         Place("start", "/start/", action=("link", "Deliver Pizza")),
         Place("start-form", f"/start/{template}/", action=("button", "Start")),
         Place("quarantine", "/quarantine/", "admin", ("button", "Hand in again")),
+        Place("quarantined", "/quarantine/1/", "admin", ("button", "Hand in again")),
+        Place("queues", "/queues/", action=("link", "make_food_queue")),
+        Place("queue", "/queues/make_food_queue/"),
         Place("not-found", "/instances/00000000-0000-0000-0000-000000000000/"),
     )
     assert tuple(place.name for place in places) == NAMES

@@ -80,6 +80,16 @@ def test_what_is_not_sent_says_why(browser_of, fleet, sound):
     assert figures == {"Waiting": 3, "In hand": 2, "Not sent": 5, "Quarantined": 0}
 
 
+def test_what_was_just_written_down_is_no_trouble_yet(browser_of, fleet, sound):
+    client = browser_of("olivia")
+    assert client.get("/queues/").context["unsent"] == []
+
+    OutboxMessage.objects.update(created_at=timezone.now() - dt.timedelta(minutes=2))
+
+    assert [(one.queue, one.count) for one in client.get("/queues/").context["unsent"]] == [("pay/now", 5)]
+    assert "To be sent" in sound(client.get("/queues/"))
+
+
 def test_unsent_messages_are_paged(browser_of, begin, sound):
     for number in range(25):
         begin(TEMPLATE, f"REF-{number}")
@@ -185,4 +195,4 @@ def test_rates_stand_beside_the_queue(browser_of, fleet, sound):
 
     html = sound(browser_of("olivia").get("/queues/"))
 
-    assert '1 <span class="sub">0.1</span>' in html
+    assert '1 <span class="sub">· 0.08</span>' in html
