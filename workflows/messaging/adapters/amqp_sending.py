@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from workflows import failpoints
-from workflows.messaging.connecting import close_amqp, drop_amqp, errors_as_bus_down, open_amqp
+from workflows.messaging.connecting import DOWN, close_amqp, drop_amqp, errors_as_bus_down, open_amqp
 from workflows.messaging.port import BusDown, Outgoing
 from workflows.messaging.queues import Queues, Undeclarable, dead_letter_queue
 from workflows.messaging.wire import Publisher, Unsendable
@@ -95,9 +95,12 @@ class Sending:
         self._connection, self._open, self.blocked = None, {}, None
 
     def _begin(self) -> None:
-        if self._connection is not None:
-            self._connection.deal_with_what_is_here()
-            self._connection.heartbeat_tick()
+        try:
+            if self._connection is not None:
+                self._connection.deal_with_what_is_here()
+                self._connection.heartbeat_tick()
+        except DOWN:  # it has died since: nothing of this batch was on it
+            self.drop()
         if self.blocked:
             raise BusDown(self.blocked)
         if self._connection is None or not self._connection.connected:
@@ -137,6 +140,7 @@ class Sending:
             self._open[self._last_tag] = number
         self._connection.write(frames)
         failpoints.hit("relay_after_publish")
+        self._wait()
         return self._results
 
     def _wait(self) -> None:
