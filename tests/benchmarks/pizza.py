@@ -122,6 +122,9 @@ class SwiftBus:
         """Bring nothing."""
         return 0
 
+    def tend(self) -> None:
+        """Do nothing."""
+
     def close(self) -> None:
         """Do nothing."""
 

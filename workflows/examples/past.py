@@ -55,6 +55,9 @@ class _Ear:
     def consume(self, handle: Handler, *, queues: Sequence[str], max_messages: int, timeout: float) -> int:
         return 0
 
+    def tend(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 
