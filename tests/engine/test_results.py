@@ -109,6 +109,20 @@ def test_a_duplicate_failure_stays_one_between_attempts():
     assert judge(given(RETRIED, failed("a")), failed("a")) == "duplicate"
 
 
+@pytest.mark.parametrize("act", [operator_completes, operator_skips])
+def test_a_failure_told_again_stays_a_duplicate_though_an_operator_has_dealt_with_the_task_since(act):
+    assert judge(given(ONE, failed("a"), act("a")), failed("a")) == "duplicate"
+    assert judge(given(ONE, failed("a"), act("a")), completed("a")) == "attempt_closed"
+    assert judge(given(RETRIED, failed("a"), operator_fails("a")), failed("a")) == "duplicate"
+
+
+@pytest.mark.parametrize("act", [operator_completes, operator_skips])
+def test_a_failure_to_undo_told_again_stays_a_duplicate_though_an_operator_has_dealt_with_it_since(act):
+    story = given(workflow(service("a", **undo())), completed("a"), replayed("a"), ROLL_BACK, not_undone("a"), act("a"))
+
+    assert judge(story, not_undone("a")) == "duplicate"
+
+
 def test_a_duplicate_stays_one_after_a_cancel_and_after_a_rollback():
     assert judge(given(ONE, completed("a"), CANCEL), completed("a")) == "duplicate"
     assert judge(given(UNDONE, completed("a"), ROLL_BACK, undone("a")), completed("a")) == "duplicate"

@@ -238,7 +238,8 @@ def _task_completed(draft: Draft, event: Event) -> None:
         was._replace(
             # A late completion while an older attempt is being undone: that goes on, and this one is undone after it.
             state=was.state if was.state in UNDOING else _T.COMPLETED,
-            result=None if "by_hand" in data else COMPLETED_RESULT,
+            # What is done by hand is no result of the attempt; one that was accepted before stays so.
+            result=was.result if "by_hand" in data else COMPLETED_RESULT,
             spent=False,
             failures=0,
             output=output,
@@ -265,7 +266,7 @@ def _task_failed(draft: Draft, event: Event) -> None:
         position,
         was._replace(
             state=_T.FAILED,
-            result=None if "by_hand" in data else FAILED_RESULT,
+            result=was.result if "by_hand" in data else FAILED_RESULT,
             spent=data["spent"],
             failures=was.failures + 1,
             outcome=data.get("outcome"),
@@ -389,8 +390,8 @@ def _compensation_scheduled(draft: Draft, event: Event) -> None:
 
 
 def _compensation_completed(draft: Draft, event: Event) -> None:
-    by_hand = "by_hand" in event.data
-    _undone(draft, event, _T.COMPENSATED, _T.COMPLETED, None if by_hand else COMPLETED_RESULT)
+    result = None if "by_hand" in event.data else COMPLETED_RESULT
+    _undone(draft, event, _T.COMPENSATED, _T.COMPLETED, result)
 
 
 def _compensation_skipped(draft: Draft, event: Event) -> None:
@@ -408,7 +409,7 @@ def _undone(draft: Draft, event: Event, state: str, attempt_state: str, result: 
             done_attempt=0 if was.done_attempt == undoing.undoes_attempt else was.done_attempt,
             compensation=undoing._replace(
                 state=attempt_state,
-                result=result,
+                result=result or undoing.result,
                 error=None,
                 claimed_by=data.get("by", undoing.claimed_by),
                 retry_at=None,
