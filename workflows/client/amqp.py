@@ -54,7 +54,8 @@ class AmqpTransport:
         announce_after: float | None,
         name: str,
     ) -> None:
-        self._url = url
+        # Several servers of one broker, separated by semicolons: whichever answers.
+        self._urls = url.split(";")
         self._desk = desk
         self._job_for = job_for
         self._queues = queues
@@ -115,7 +116,8 @@ class AmqpTransport:
         while not self._ended.is_set():
             try:
                 queues = self._queues if self._taking else ()
-                self._line = line = _Line(self._url, queues, inbound_queue=self._inbound_queue, prefetch=self._prefetch)
+                url = self._urls[failures % len(self._urls)]
+                self._line = line = _Line(url, queues, inbound_queue=self._inbound_queue, prefetch=self._prefetch)
                 failures = 0
                 self._serve(line)
             except Exception as error:

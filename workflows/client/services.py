@@ -220,7 +220,7 @@ class Services:
 
     def _make_transport(self, url: str | None, token: str | None, desk: Desk) -> Transport:
         scheme = urlsplit(url or "").scheme
-        if url and scheme in ("amqp", "amqps"):
+        if url and scheme in ("amqp", "amqps", "pyamqp"):
             from workflows.client.amqp import AmqpTransport
 
             return AmqpTransport(

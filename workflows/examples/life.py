@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from django.utils import timezone
 
-from workflows import wiring
 from workflows.conf import settings
 from workflows.examples.past import Past, leave_marks
-from workflows.examples.services import BrokerSide, Services
+from workflows.examples.services import FromBroker, Services
 from workflows.examples.traffic import Traffic
 from workflows.models import WorkflowInstance
 from workflows.runtime.workers import Worker
@@ -46,6 +45,9 @@ class Life:
             past = Past(now=timezone.now(), versions=self._versions, stopping=lambda: self._beginning.stopping)
             past.live_through()
             leave_marks(now=timezone.now())
+            if settings.BROKER_URL is not None:
+                # The messages of the past went to its own services. What these have not done is on no broker.
+                self._present.jobs.append(Job(Services(now=timezone.now, again=False).worker))
         if not self._beginning.stopping:
             self._begin_the_present()
             self._beginning.stop()
@@ -59,5 +61,5 @@ def _services() -> list[Job]:
     if settings.BROKER_URL is None:
         services = Services(now=timezone.now)
         return [Job(services.worker, services.heard)]
-    side = BrokerSide(open_bus=wiring.open_bus, inbound_queue=settings.INBOUND_QUEUE, now=timezone.now)
-    return [Job(side.services.worker, side.services.heard), Job(side.worker, close=side.close)]
+    fed = FromBroker(url=settings.BROKER_URL, inbound_queue=settings.INBOUND_QUEUE)
+    return [Job(fed.worker, close=fed.close)]

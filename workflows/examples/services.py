@@ -1,26 +1,27 @@
 """Simulated services: they take work from the queues of the examples, think a while, and answer as a service does.
 
-They come through the doors that every worker without a broker uses: they lease, and they send results. An answer
-depends on nothing but the attempt, so the same attempt answered twice (after a crash) is told apart as a duplicate.
+Without a broker they come through the doors that every worker without a broker uses: they lease, and they send results.
+With one they are its consumers. An answer depends on nothing but the attempt, so the same attempt answered twice (after
+a crash) is told apart as a duplicate.
 """
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import heapq
 import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+from workflows import client
 from workflows.engine.lifecycle import LIVE, TaskState
-from workflows.messaging.port import BusDown, MessageBus, Outgoing
 from workflows.models import TaskInstance
-from workflows.models.fields import dump
 from workflows.runtime import leasing
 from workflows.runtime.asking import Asked
 from workflows.runtime.handling import handle
@@ -224,7 +225,7 @@ def reply_to(payload: Payload, service: Service) -> Reply:
 class Services:
     """All simulated services, in one thread. `pace` stretches their thinking (0: none); `now` tells the time.
 
-    `answer` hands their results in: as a caller of the API would, or, where there is a broker, over that.
+    `again`: whether they look for work now and then, also when nobody calls them; else they look once.
     """
 
     def __init__(
@@ -233,15 +234,15 @@ class Services:
         now: Callable[[], dt.datetime],
         pace: float = 1.0,
         services: Mapping[str, Service] = SERVICES,
-        answer: Callable[[Sequence[Mapping[str, Any]]], None] | None = None,
+        again: bool = True,
     ) -> None:
         self._now = now
-        self._send = answer or (lambda messages: send(messages, at=now()))
+        self._again = again
         self._pace = pace
         self._services = services
         self._lock = threading.Lock()
         self._called: set[str] = set()
-        self._looked_at = -SAFETY_SECONDS
+        self._looked_at: float | None = None
         self._in_hand: list[tuple[float, int, Mapping[str, Any]]] = []
         self._numbers = count()
         self.worker = Worker(name="simulated services", work=self._work, rest=SAFETY_SECONDS)
@@ -268,7 +269,7 @@ class Services:
     def _queues_to_ask(self) -> Sequence[str]:
         with self._lock:
             called, self._called = self._called, set()
-        if time.monotonic() - self._looked_at >= SAFETY_SECONDS:
+        if self._looked_at is None or (self._again and time.monotonic() - self._looked_at >= SAFETY_SECONDS):
             # What others leased and did not finish, and what waited while this process was away.
             self._looked_at = time.monotonic()
             called |= set(_queues_with_work(self._services))
@@ -296,7 +297,7 @@ class Services:
         while self._in_hand and self._in_hand[0][0] <= time.monotonic() and len(due) < AT_ONCE:
             due.append(heapq.heappop(self._in_hand)[2])
         if due:
-            self._send(due)
+            send(due, at=self._now())
 
 
 def send(messages: Sequence[Mapping[str, Any]], *, at: dt.datetime) -> None:
@@ -314,50 +315,39 @@ def _queues_with_work(services: Mapping[str, Service]) -> Iterable[str]:
     )
 
 
-class BrokerSide:
-    """The services' side of a broker: messages call them to work, their results travel back to the inbound queue.
+class FromBroker:
+    """The services as programs of their own: fed by a broker, through the package that such programs use."""
 
-    What a service has in hand is kept by a lease, so that a message can be acknowledged at once and a crash loses
-    nothing: the lease runs out, and the work is taken again.
-    """
-
-    def __init__(
-        self, *, open_bus: Callable[[], MessageBus], inbound_queue: str, now: Callable[[], dt.datetime]
-    ) -> None:
-        self._open_bus = open_bus
-        self._inbound_queue = inbound_queue
-        self._ears: MessageBus | None = None
-        self._mouth: MessageBus | None = None
-        self.services = Services(now=now, answer=self._answer)
-        self.worker = Worker(name="simulated services' broker", work=self._listen)
+    def __init__(self, *, url: str, inbound_queue: str, services: Mapping[str, Service] = SERVICES) -> None:
+        # Functions that only wait need no threads: hundreds of them are in hand at once.
+        self._client = client.Services(
+            url, inbound_queue=inbound_queue, concurrency=MOST_IN_HAND, prefetch=AT_ONCE, name=WORKER_ID
+        )
+        for queue, service in services.items():
+            function = _function(service)
+            self._client.service(queue)(function)
+            self._client.compensation(queue)(function)
+        self._serves = False
+        self.worker = Worker(name="simulated services", work=self._work)
 
     def close(self) -> None:
-        """This will let go of the broker, once both threads have ended."""
-        for bus in (self._ears, self._mouth):
-            if bus is not None:
-                bus.close()
+        """This will give back what is in hand, and let go of the broker."""
+        self._client.stop(1.0)
 
-    def _listen(self) -> float:
-        if self._ears is None:
-            self._ears = self._open_bus()
-        try:
-            self._ears.consume(
-                lambda messages: self.services.call({message.queue for message in messages}),
-                queues=sorted(SERVICES),
-                max_messages=100,
-                timeout=1.0,
-            )
-        except BusDown as error:
-            logger.warning("the simulated services hear nothing: %s", error)
-            return 3.0
-        return 0
+    def _work(self) -> None:
+        # It has threads of its own; this one only begins.
+        if not self._serves:
+            self._serves = True
+            self._client.start()
 
-    def _answer(self, messages: Sequence[Mapping[str, Any]]) -> None:
-        if self._mouth is None:
-            self._mouth = self._open_bus()
-        results = [Outgoing(message["event_id"], self._inbound_queue, dump(message).encode()) for message in messages]
-        try:
-            self._mouth.publish(results)
-        except BusDown as error:
-            # The leases run out, and the work is done once more.
-            logger.warning("results of simulated services are late: %s", error)
+
+def _function(service: Service) -> Callable[[client.Task], Awaitable[Mapping[str, Any] | None]]:
+    async def think(task: client.Task) -> Mapping[str, Any] | None:
+        reply = reply_to(task.message, service)
+        await asyncio.sleep(reply.after)
+        if error := reply.message.get("error"):
+            raise client.TaskFailed(error["code"], error["message"])
+        output: Mapping[str, Any] | None = reply.message["output"]
+        return output
+
+    return think
