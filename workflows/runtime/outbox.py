@@ -108,7 +108,9 @@ def _behind(claimed: Sequence[Claimed], at: dt.datetime) -> dict[int, dt.datetim
     # Those that have a pause, and those that another relay has in hand: our batch has passed them by.
     last = max(message.next_try_at for message in claimed)
     unsent = OutboxMessage.objects.exclude(state=MARK_SENT.target).filter(
-        Q(next_try_at__gt=at) | Q(next_try_at__lte=last), instance_id__in={instance for instance, _, _ in later}
+        Q(next_try_at__gt=at) | Q(next_try_at__lte=last),
+        instance_id__in={instance for instance, _, _ in later},
+        pk__lt=max(message.pk for message in claimed if not message.is_first),
     )
     earlier = {
         (instance, position, queue): (pk, moment)
