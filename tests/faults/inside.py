@@ -169,8 +169,23 @@ def _key_of_row(row: Any) -> _Key:
 
 
 def s14(evidence: Evidence) -> Iterator[Violation]:
-    """First terminal result per attempt wins; a decision by deadline and by person never both apply."""
+    """First terminal result per attempt wins; a decision by deadline and by person never both apply. A result counts
+    for the attempt that it names, and for no other.
+    """
     yield from evidence.objections("S14")
+    named = {
+        str(one.request["event_id"]): one.request["attempt"]
+        for one in evidence.operations or ()
+        if one.kind == "event" and one.request.get("event_id") and one.request.get("attempt") is not None
+    }
+    for instance in evidence.facts.instances.values():
+        for event in instance.events:
+            attempt = named.get(event.cause or "")
+            if attempt is not None and event.name in _RESULTS and event.attempt != attempt:
+                yield Violation("S14", str(event), f"attempt {event.attempt} has the result of attempt {attempt}")
+
+
+_RESULTS = frozenset({"TaskCompleted", "TaskFailed", "CompensationCompleted", "CompensationFailed"})
 
 
 def s15(evidence: Evidence) -> Iterator[Violation]:

@@ -143,6 +143,7 @@ def s3(evidence: Evidence) -> Iterator[Violation]:
 
 def s4(evidence: Evidence) -> Iterator[Violation]:
     """Each accepted message id has exactly one inbox row; accepted + duplicates + quarantined = deliveries received."""
+    sent = {_event_id(one) for one in evidence.operations or () if one.kind == "event"} - {""}
     for instance in evidence.facts.instances.values():
         counts = Counter(row.event_id for row in instance.handled)
         for name, count in counts.items():
@@ -158,7 +159,7 @@ def s4(evidence: Evidence) -> Iterator[Violation]:
             else:
                 known.append([event])
         for cause, groups in blocks.items():
-            if cause in counts and len(groups) > 1:
+            if (cause in counts or cause in sent) and len(groups) > 1:
                 yield Violation("S4", instance.id, f"{cause} was applied {len(groups)} times, last as {groups[-1][0]}")
     if evidence.operations is None or not evidence.calm:
         return
@@ -248,10 +249,11 @@ def s13(evidence: Evidence) -> Iterator[Violation]:
 
 
 def s19(evidence: Evidence) -> Iterator[Violation]:
-    """No frame reached a socket whose user lacked permission at send time; each socket's seq per topic is increasing;
-    final client view = final API view.
+    """No frame reached a socket whose user lacked permission at send time; each socket's seq per I is increasing;
+    final client view = final API view; nobody was told of what never happened.
     """
     last: dict[tuple[str, str], int] = {}
+    ends = {f"instance:{key}": one.row.last_sequence for key, one in evidence.facts.instances.items()}
     for frame in evidence.frames:
         key = str(frame["socket"]), str(frame["topic"])
         where = f"{key[0]} {key[1]}"
@@ -262,6 +264,8 @@ def s19(evidence: Evidence) -> Iterator[Violation]:
             if sequence <= last.get(key, -1):
                 yield Violation("S19", where, f"{sequence} after {last[key]}")
             last[key] = sequence
+            if key[1].startswith("instance:") and sequence > ends.get(key[1], 0):
+                yield Violation("S19", where, f"told of event {sequence}, which never happened")
         if "view" in frame and frame["view"] != frame["truth"]:
             yield Violation("S19", where, f"the client ends with {frame['view']!r}, the site with {frame['truth']!r}")
 

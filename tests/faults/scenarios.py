@@ -111,6 +111,10 @@ def work_by_lease(queue: str) -> Step:
     return do
 
 
+def publish(template: Mapping[str, Any]) -> Step:
+    return lambda world: void(world.call("publish", "templates/", dict(template), by="olivia", key="template"))
+
+
 def nonsense(body: bytes) -> Step:
     return lambda world: world.send({}, raw=body, step=world.step)
 
@@ -296,6 +300,33 @@ SCENARIOS: Sequence[Scenario] = (
         ),
         (start("steps"), say("steps", "Signal", name="go", payload=1, event_id="go")),
         {"three": ("fail",)},
+    ),
+    Scenario(
+        "late",
+        workflow(service("a", timeout_seconds=_LONG, **retry(2)), service("b", "a")),
+        (
+            start("late"),
+            wait(_LONG + 1),
+            say("late", "TaskCompleted", stage_name="S", task_name="a", attempt=1, event_id="first"),
+            say("late", "TaskCompleted", stage_name="S", task_name="a", attempt=2, event_id="second"),
+        ),
+        {"a": ("mute", "mute")},
+    ),
+    Scenario(
+        "edited",
+        workflow(service("a", colour="red"), service("b", "a", colour="red")),
+        (
+            start("edited"),
+            publish(
+                {
+                    **workflow(service("a", colour="blue"), service("b", "a", colour="blue")),
+                    "component_name": "SWEEP-edited",
+                }
+            ),
+            say("edited", "TaskCompleted", stage_name="S", task_name="a", attempt=1, event_id="first"),
+            start("edited", "R-2"),
+        ),
+        {"a": ("mute",)},
     ),
     Scenario(
         "start-twice",
