@@ -16,7 +16,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-UNLIMITED = 4_294_967_294
+# More than this, some builds of SQLite do not take.
+UNLIMITED = 1_073_741_823
 
 
 class Control:

@@ -12,6 +12,8 @@ from typing import Any
 from tests.faults.client import Answer, Client
 from tests.faults.shapes import COMPONENT, Plan, Start
 
+_TRIES = 12
+"""So often a start is tried whose outcome nobody knows; then it stays unknown."""
 PEOPLE = ("fred", "fiona")
 
 
@@ -81,12 +83,12 @@ class Starter(Driver):
     def _start(self, start: Start, *, tries: int) -> None:
         answer = self._ask(start, tries)
         now = time.monotonic() - self._begun
-        if answer.unknown and tries < 40:
+        if answer.unknown and tries < _TRIES:
             # Some are not repeated for long, and some clients never come back at all.
             if tries < 3 or not start.reference.endswith("7"):
                 self._again.append((now + min(3.0, 0.3 * (tries + 1)), tries + 1, start))
         elif start.again and tries == 0:
-            self._again.append((now + 0.1, 40, start))
+            self._again.append((now + 0.1, _TRIES, start))
 
     def _ask(self, start: Start, tries: int) -> Answer:
         body = {

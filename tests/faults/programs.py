@@ -185,6 +185,10 @@ class Server:
                 process.wait(20)
             _signal_group(process.pid, signal.SIGKILL)
 
+    def version(self) -> str:
+        """Tell which version it is."""
+        raise NotImplementedError
+
     def close(self) -> None:
         """End it and remove everything."""
         self.stop(signal.SIGKILL)
@@ -197,6 +201,12 @@ class PostgreSQL(Server):
     def __init__(self) -> None:
         options: dict[str, str | int] = {"fsync": "off", "max_connections": 150, "shared_buffers": "64MB"}
         super().__init__(local_servers.postgresql(_folder("pg"), options=options))
+
+    def version(self) -> str:
+        """Tell which version it is."""
+        with psycopg.connect(self.url) as connection:
+            row = connection.execute("show server_version").fetchone()
+        return str(row[0]) if row else "?"
 
     @property
     def socket(self) -> str:
@@ -238,6 +248,14 @@ class Broker(Server):
         self.port = local_servers.free_port()
         super().__init__(local_servers.rabbitmq(_folder("mq"), port=self.port))
 
+    def version(self) -> str:
+        """Tell which version it is."""
+        from kombu.connection import Connection
+
+        with Connection(self.url) as connection:
+            connection.connect()
+            return str(connection.connection.server_properties.get("version", "?"))
+
 
 class Redis(Server):
     """A Redis of our own: it forgets everything when it ends."""
@@ -245,6 +263,13 @@ class Redis(Server):
     def __init__(self) -> None:
         self.port = local_servers.free_port()
         super().__init__(local_servers.redis(_folder("redis"), port=self.port))
+
+    def version(self) -> str:
+        """Tell which version it is."""
+        import redis
+
+        with redis.Redis.from_url(self.url, socket_timeout=5) as client:
+            return str(client.info("server")["redis_version"])
 
     def flush(self) -> None:
         """Have it forget everything now."""

@@ -15,8 +15,7 @@ from typing import Any
 
 from tests.faults.behaviour import Behaviour, Payload, answers, drawn
 from tests.faults.client import Client
-from tests.faults.records import Ledger, OperationLog
-from tests.faults.shapes import COMPONENT
+from tests.faults.records import Ledger
 
 LEASE_SECONDS = 5
 _PATIENCE = 6.0
@@ -33,7 +32,6 @@ class Work:
     body: bytes
     received: float
     acknowledge: Callable[[], None] = lambda: None
-    drop: Callable[[], None] = lambda: None
 
 
 class Memory:
@@ -77,6 +75,10 @@ class Desk:
         work = Work(payload, message_id, behaviour, body, received, **how)
         heapq.heappush(self._hand, (time.monotonic() + behaviour.think, next(self._numbers), work))
         return work
+
+    def saw(self, body: bytes, payload: Payload, *, redelivered: bool) -> None:
+        """Write down that a message came by."""
+        self._ledger.received(self.queue, body, message_id=str(payload["message_id"]), redelivered=redelivered)
 
     @property
     def next_at(self) -> float | None:
@@ -124,15 +126,12 @@ class Desk:
 class HttpService(threading.Thread):
     """The service behind one queue, without a broker: it leases, and hands results in."""
 
-    def __init__(
-        self, desk: Callable[[], Desk], client: Client, *, queue: str, stop: threading.Event, paused: threading.Event
-    ) -> None:
+    def __init__(self, desk: Callable[[], Desk], client: Client, *, queue: str, stop: threading.Event) -> None:
         super().__init__(name=f"service-{queue}", daemon=True)
         self._make_desk = desk
         self._client = client
         self._queue = queue
         self._stopping = stop
-        self._paused = paused
         self._worker = f"service-{queue}"
         self.failure: BaseException | None = None
 
@@ -141,10 +140,6 @@ class HttpService(threading.Thread):
         try:
             self._desk = self._make_desk()
             while not self._stopping.is_set():
-                if self._paused.is_set():
-                    self._desk.forget()
-                    self._stopping.wait(0.2)
-                    continue
                 self._round()
             self._desk.close()
         except BaseException as error:
@@ -224,9 +219,4 @@ def report(client: Client, message: Mapping[str, Any], *, stop: threading.Event)
             return
 
 
-def is_ours(payload: Payload) -> bool:
-    """Tell whether a message belongs to this load."""
-    return payload.get("component_name") == COMPONENT
-
-
-__all__ = ["Desk", "HttpService", "Memory", "OperationLog", "Work", "is_ours", "report"]
+__all__ = ["Desk", "HttpService", "Memory", "Work", "report"]

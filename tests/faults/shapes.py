@@ -11,6 +11,8 @@ COMPONENT = "FAULTS"
 
 # The queues, and whether the service behind each remembers what it has done (by its idempotency key).
 QUEUES: Mapping[str, bool] = {"steady": True, "mail": False, "money": True, "wide": True, "undo": True}
+# Where there is a broker: queues that their services declare themselves, plainly, and which may be deleted.
+CLASSIC = ("money", "mail")
 
 
 def task(name: str, queue: str, *parents: str, role: str = "steady", undo: str | None = None, **more: Any) -> Any:

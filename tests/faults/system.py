@@ -9,7 +9,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,9 +17,10 @@ from typing import Any, cast
 
 from orchestrator_site.local_servers import free_port
 from tests import servers
+from tests.faults import over_amqp
 from tests.faults.programs import Broker, PostgreSQL, Program, Redis, Server, Supervisor, until
 from tests.faults.schedule import Fault, Targets
-from tests.faults.shapes import QUEUES
+from tests.faults.shapes import CLASSIC, QUEUES
 from tests.proxy import Proxy, Way
 from tests.tree import ROOT
 
@@ -102,6 +102,7 @@ class System:
     folder: Path
     database_url: str
     """Past the proxies: for those who look at the end."""
+    database: str = ""
     programs: dict[str, Program] = field(default_factory=dict)
     proxies: dict[str, Proxy] = field(default_factory=dict)
     web_ports: list[int] = field(default_factory=list)
@@ -110,8 +111,6 @@ class System:
     prefix: str = ""
     offsets: dict[str, float] = field(default_factory=dict)
     full: bool = False
-    struck: dict[str, int] = field(default_factory=dict)
-    _guard: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def logs(self) -> list[Path]:
@@ -127,15 +126,13 @@ class System:
             lines=[name for name in lines if not name.startswith("web")],
             servers=sorted(self.ground.servers),
             sqlite=self.ground.profile == "sqlite",
-            queues=[f"{self.prefix}{queue}" for queue in ("steady", "money")] if self.inbound else [],
+            queues=list(CLASSIC) if self.inbound else [],
         )
 
     # --- faults -------------------------------------------------------------------------------------------------
 
     def strike(self, fault: Fault) -> None:
         """Begin a fault."""
-        with self._guard:
-            self.struck[fault.kind] = self.struck.get(fault.kind, 0) + 1
         if fault.target in self.proxies:
             self._strike_line(self.proxies[fault.target], fault)
         elif fault.target in self.programs:
@@ -252,16 +249,17 @@ class System:
             with contextlib.closing(sqlite3.connect(path)) as source, contextlib.closing(sqlite3.connect(kept)) as copy:
                 source.backup(copy)
         else:
-            name = self.database_url.rsplit("/", 1)[1].split("?")[0]
-            self.ground.postgresql.dump(name, self.folder / "database.sql")
+            self.ground.postgresql.dump(self.database, self.folder / "database.sql")
 
-    def drop_database(self) -> None:
-        """Throw the database away."""
+    def drop(self) -> None:
+        """Throw the database and the queues away."""
+        if self.inbound:
+            names = [*(f"{self.prefix}{queue}" for queue in QUEUES), self.inbound, f"{self.inbound}.dead"]
+            over_amqp.remove(self.ground.broker.port, names)
         if self.ground.profile == "sqlite":
             shutil.rmtree(self.folder / "data", ignore_errors=True)
         else:
-            name = self.database_url.rsplit("/", 1)[1].split("?")[0]
-            self.ground.postgresql.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+            self.ground.postgresql.execute(f"DROP DATABASE IF EXISTS {self.database} WITH (FORCE)")
 
 
 def build(ground: Ground, *, seed: int, folder: Path) -> System:
@@ -281,7 +279,7 @@ def build(ground: Ground, *, seed: int, folder: Path) -> System:
     name = f"seed_{seed}"
     ground.postgresql.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
     ground.postgresql.execute(f"CREATE DATABASE {name} TEMPLATE empty")
-    system = System(ground, folder, ground.postgresql.url_of(name))
+    system = System(ground, folder, ground.postgresql.url_of(name), name)
     if ground.profile == "full":
         system.prefix = f"seed{seed}."
         system.inbound = f"{system.prefix}inbound"
@@ -358,4 +356,4 @@ def _answers(port: int) -> bool:
         return bool(response.status == 200)
 
 
-__all__ = ["MARKER", "PROFILES", "QUEUES", "Ground", "System", "build"]
+__all__ = ["MARKER", "PROFILES", "Ground", "System", "build"]

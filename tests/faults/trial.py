@@ -7,7 +7,6 @@ import json
 import sqlite3
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,20 +15,14 @@ from typing import Any
 import psycopg
 
 from tests.faults import records
-from tests.faults.client import Client
-from tests.faults.operators import Operator
-from tests.faults.people import PEOPLE, Driver, Person, Starter
+from tests.faults.cast import Cast, HarnessBroken
+from tests.faults.evidence import Depth, Sample
 from tests.faults.schedule import Fault, draw
-from tests.faults.services import Desk, HttpService, Memory
-from tests.faults.shapes import QUEUES, Plan, plan, prefixed
+from tests.faults.shapes import Plan, plan
 from tests.faults.system import Ground, System, build
 
 ENDED = ("COMPLETED", "CANCELLED", "ROLLED_BACK")
 DRAINED_WITHIN = 120.0
-
-
-class HarnessBroken(Exception):
-    """The harness itself did not do its part; nothing is said about the system."""
 
 
 @dataclass
@@ -46,8 +39,10 @@ class Trial:
     left_over: list[str] = field(default_factory=list)
     anchors: list[Mapping[str, Any]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
-    operations: Counter[str] = field(default_factory=Counter)
-    depths: dict[str, int] | None = None
+    """Instances by state, as the database has them, and (below) as the API shows them."""
+    counts_shown: dict[str, int] | None = None
+    depths: dict[str, Depth] | None = None
+    samples: list[Sample] = field(default_factory=list)
 
 
 @contextlib.contextmanager
@@ -71,9 +66,10 @@ def run(
     try:
         system.start()
         trial.timings["start"] = time.monotonic() - begun
-        cast = _Cast(trial, ground.tokens)
+        cast = Cast(system, load, ground.tokens, folder=folder)
         cast.publish()
         say(f"seed {seed}: {instances} instances, {len(schedule)} faults in {seconds:.0f} s")
+        before = _usage(system)
         cast.start()
         try:
             _break_things(trial, cast, seconds)
@@ -82,103 +78,19 @@ def run(
         finally:
             cast.stop()
         cast.complain()
+        trial.depths = cast.depths()
         trial.counts = states(system.database_url)
+        trial.counts_shown = cast.counted()
+        trial.samples = _compared(before, _usage(system))
         yield trial
     finally:
         system.stop()
 
 
-class _Cast:
-    """Everybody who uses the system in a run."""
-
-    def __init__(self, trial: Trial, tokens: Mapping[str, str]) -> None:
-        self._trial = trial
-        system, seed, folder = trial.system, trial.seed, trial.folder
-        self._stop, self._pause_services = threading.Event(), threading.Event()
-        self._logs: list[records.OperationLog] = []
-        begun = time.monotonic()
-
-        def client(user: str, driver: str) -> Client:
-            log = records.OperationLog(folder / f"operations-{driver}.jsonl", driver=driver)
-            self._logs.append(log)
-            return Client(system.web_ports, tokens[user], log)
-
-        self._publisher = client("admin", "publisher")
-        self.starters = [
-            Starter(trial.plan, client("service-bot", f"starter{part}"), begun=begun, stop=self._stop, part=(part, 3))
-            for part in range(3)
-        ]
-        self.operator = Operator(trial.plan, client("olivia", "operator"), begun=begun, stop=self._stop)
-        self.people = [
-            Person(
-                name,
-                client(name, name),
-                client(other, f"{other}-beside-{name}"),
-                client("olivia", f"olivia-for-{name}"),
-                seed=seed,
-                stop=self._stop,
-            )
-            for name, other in (PEOPLE, PEOPLE[::-1])
-        ]
-        memory = Memory()
-        self.services = [
-            HttpService(
-                lambda queue=queue, idempotent=idempotent: Desk(  # type: ignore[misc]
-                    queue, idempotent=idempotent, ledger=folder / "ledger.sqlite3", seed=seed, memory=memory
-                ),
-                client("service-bot", f"service-{queue}"),
-                queue=queue,
-                stop=self._stop,
-                paused=self._pause_services,
-            )
-            for queue, idempotent in QUEUES.items()
-        ]
-
-    @property
-    def _everybody(self) -> list[Driver | HttpService]:
-        return [*self.starters, self.operator, *self.people, *self.services]
-
-    def publish(self) -> None:
-        for template in prefixed(self._trial.system.prefix):
-            answer = self._publisher.ask(
-                "/api/v1/templates/", template, kind="read", key=template["workflow_name"], request={}
-            )
-            if not answer.ok:
-                raise HarnessBroken(f"{template['workflow_name']} was not published: {answer}")
-
-    def start(self) -> None:
-        for one in self._everybody:
-            one.start()
-
-    def calm(self) -> None:
-        self.operator.calm = True
-        for person in self.people:
-            person.calm = True
-
-    @property
-    def started_everything(self) -> bool:
-        return all(starter.finished for starter in self.starters)
-
-    def stop(self) -> None:
-        self._stop.set()
-        for one in self._everybody:
-            if one.ident is not None:
-                one.join(30)
-        for log in self._logs:
-            log.close()
-
-    def complain(self) -> None:
-        for one in self._everybody:
-            if one.failure is not None:
-                raise HarnessBroken(f"{one.name} failed") from one.failure
-            if one.is_alive():
-                raise HarnessBroken(f"{one.name} has not ended")
-
-
 # --- faults -------------------------------------------------------------------------------------------------------
 
 
-def _break_things(trial: Trial, cast: _Cast, seconds: float) -> None:
+def _break_things(trial: Trial, cast: Cast, seconds: float) -> None:
     begun = time.monotonic()
     happened = records.Lines(trial.folder / "faults.jsonl")
     failures: list[BaseException] = []
@@ -188,7 +100,10 @@ def _break_things(trial: Trial, cast: _Cast, seconds: float) -> None:
             time.sleep(max(0.0, begun + fault.at - time.monotonic()))
             happened.add({"begin": time.time(), **fault.record()})
             try:
-                trial.system.strike(fault)
+                if fault.kind == "delete_queue":
+                    cast.delete_queue(fault.target, fault.seconds)
+                else:
+                    trial.system.strike(fault)
                 time.sleep(fault.seconds)
             finally:
                 trial.system.end(fault)
@@ -211,15 +126,19 @@ def _break_things(trial: Trial, cast: _Cast, seconds: float) -> None:
         raise HarnessBroken("a fault could not be injected") from failures[0]
 
 
-def _calm_down(trial: Trial, cast: _Cast, say: Callable[[str], None]) -> None:
+def _calm_down(trial: Trial, cast: Cast, say: Callable[[str], None]) -> None:
     trial.system.calm()
     cast.calm()
     begun = time.monotonic()
     trial.anchors.append(_anchor(trial))
     quiet = 0
+    told = begun
     while time.monotonic() - begun < DRAINED_WITHIN:
-        trial.left_over = list(undrained(trial)) if cast.started_everything else ["not everything is started"]
+        trial.left_over = list(undrained(trial, cast)) if cast.started_everything else ["not everything is started"]
         quiet = 0 if trial.left_over else quiet + 1
+        if time.monotonic() - told > 10:
+            told = time.monotonic()
+            say(f"  after {told - begun:.0f} s: {len(trial.left_over)} left, {', '.join(trial.left_over[:3])}")
         # Twice in a row: between two looks a message may be on its way.
         if quiet == 2:
             trial.drained = True
@@ -235,6 +154,39 @@ def _anchor(trial: Trial) -> Mapping[str, Any]:
     return anchor(trial.system.database_url)
 
 
+# --- what processes use -------------------------------------------------------------------------------------------
+
+# What a process may use more of than when it had just begun: pools and caches fill. A leak in a run of hundreds of
+# instances and dozens of broken lines is larger than that.
+_SLACK = {"threads": 40.0, "files": 60.0, "MiB": 150.0}
+
+
+def _usage(system: System) -> dict[str, dict[str, float]]:
+    """Measure the processes of the site."""
+    found = {}
+    for program in system.programs.values():
+        if (pid := program.pid) is None:
+            continue
+        with contextlib.suppress(OSError, StopIteration):
+            words = [line.split() for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
+            values = {one[0].rstrip(":"): one[1] for one in words if len(one) > 1}
+            found[program.name] = {
+                "threads": float(values["Threads"]),
+                "MiB": float(values["VmRSS"]) / 1024,
+                "files": float(len(list(Path(f"/proc/{pid}/fd").iterdir()))),
+            }
+    return found
+
+
+def _compared(before: Mapping[str, Mapping[str, float]], after: Mapping[str, Mapping[str, float]]) -> list[Sample]:
+    return [
+        Sample(f"{name}: {what}", used, after[name][what], _SLACK[what])
+        for name, each in before.items()
+        if name in after
+        for what, used in each.items()
+    ]
+
+
 # --- what is still to be done -------------------------------------------------------------------------------------
 
 _OPEN = "SELECT business_ref_no, state FROM workflows_workflowinstance WHERE state NOT IN ('COMPLETED', 'CANCELLED', 'ROLLED_BACK')"
@@ -247,7 +199,7 @@ _LIVE = (
 _STATES = "SELECT state, count(*) FROM workflows_workflowinstance GROUP BY state"
 
 
-def undrained(trial: Trial) -> Iterator[str]:
+def undrained(trial: Trial, cast: Cast) -> Iterator[str]:
     """Tell what is still under way."""
     url = trial.system.database_url
     for reference, state in _rows(url, _OPEN):
@@ -259,6 +211,9 @@ def undrained(trial: Trial) -> Iterator[str]:
     for (count,) in _rows(url, _UNSENT):
         if count:
             yield f"{count} messages are not sent"
+    for queue, depth in (cast.depths() or {}).items():
+        if depth.ready:
+            yield f"{depth.ready} messages wait in {queue}"
 
 
 def states(url: str) -> dict[str, int]:
