@@ -13,7 +13,6 @@ from django.views.decorators.http import require_POST, require_safe
 
 from tasks_ui.queries import paging
 from tasks_ui.queries import quarantine as query
-from tasks_ui.queries.queues import held
 from tasks_ui.visitors import operators_only, overseers_only
 from workflows.engine.lifecycle import QuarantineState
 from workflows.models import QuarantinedMessage
@@ -99,7 +98,7 @@ def _show(
     code = (request.GET.get("code") or request.POST.get("code", ""))[:40]
     asked = {name: request.GET.get(name) for name in ("older", "newer")}
     page = paging.page_of(query.listed(every=every, code=code), ordering="-received_at", size=_SIZE, **asked)
-    may_act, reasons = request.person.is_operator, held()
+    may_act, reasons = request.person.is_operator, runtime.reasons()
     values = {
         "rows": query.as_rows(page.rows),
         "page": page,

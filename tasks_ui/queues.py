@@ -12,7 +12,7 @@ from tasks_ui.queries import paging
 from tasks_ui.queries import queues as query
 from tasks_ui.visitors import overseers_only
 from workflows.conf import settings
-from workflows.runtime import backlog
+from workflows.runtime import backlog, quarantine
 from workflows.runtime import queues as runtime
 
 _SHOWN = 20
@@ -25,7 +25,7 @@ def queues(request: Any) -> HttpResponse:
     text, after = request.GET.get("q", "").strip()[:200], request.GET.get("after", "")[:255]
     unsent = backlog.summary()
     names, more = query.portion(runtime.known_names(unsent), text=text, after=after)
-    look, held = runtime.look(names, unsent=unsent), query.held()
+    look, held = runtime.look(names, unsent=unsent), quarantine.reasons()
     stuck = query.stuck(look)
     whole = not (more or text or after)
     values = {

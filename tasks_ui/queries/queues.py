@@ -6,15 +6,15 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from django.db.models import Count, Max, QuerySet
+from django.db.models import QuerySet
 
 from tasks_ui import words
 from tasks_ui.words import Sign
 from workflows.conf import settings
-from workflows.engine.lifecycle import QuarantineState
-from workflows.models import OutboxMessage, QuarantinedMessage
+from workflows.models import OutboxMessage
 from workflows.runtime import backlog
 from workflows.runtime.backlog import Why
+from workflows.runtime.quarantine import Reason
 from workflows.runtime.queues import Look, Queue
 
 SIZE = 50
@@ -71,22 +71,13 @@ class Message:
     next_try_at: dt.datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """Quarantined messages that are held for one reason."""
-
-    code: str
-    count: int
-    newest: dt.datetime
-
-
 def portion(names: Sequence[str], *, text: str, after: str) -> tuple[list[str], bool]:
     """This will take the names of one page, those behind `after` that hold the text; and tell whether more follow."""
     found = [name for name in names if text.casefold() in name.casefold() and name > after]
     return found[:SIZE], len(found) > SIZE
 
 
-def figures(look: Look, held: Sequence[Held], *, waiting_text: str) -> list[Figure]:
+def figures(look: Look, held: Sequence[Reason], *, waiting_text: str) -> list[Figure]:
     """This will give the numbers over these queues."""
     cap = int(settings.COUNT_CAP)
     least = any(queue.depth_is_least for queue in look.queues)
@@ -136,18 +127,6 @@ def as_messages(rows: Sequence[OutboxMessage]) -> list[Message]:
         )
         for row in rows
     ]  # fmt: skip
-
-
-def held() -> list[Held]:
-    """This will count open quarantined messages by their reason, looking at no more than the cap."""
-    some = QuarantinedMessage.objects.filter(state=QuarantineState.OPEN).order_by("-received_at").values("pk")
-    rows = (
-        QuarantinedMessage.objects.filter(pk__in=some[: int(settings.COUNT_CAP)])
-        .order_by()
-        .values_list("code")
-        .annotate(n=Count("pk"), newest=Max("received_at"))
-    )
-    return sorted((Held(*row) for row in rows), key=lambda one: (-one.count, one.code))
 
 
 _USES = {

@@ -77,6 +77,23 @@ def test_what_somebody_took_without_a_lease_is_in_hand(start: Any, operator: Cal
     assert said["last_consumer"]["id"] == "api_client"
 
 
+def test_work_that_is_undone_waits_and_is_taken_too(start: Any, operator: Caller, service: Caller):
+    for number in range(2):
+        instance = start(
+            {**SERVICE_TASK, "compensate": {"task_queue": "undo"}},
+            {**SERVICE_TASK, "task_name": "later", "parent_task": ["charge"]},
+        )
+        assert service.post("events/", message(instance)).status == 200
+        assert operator.post(f"instances/{instance['id']}/rollback/", {"reason": f"mistake {number}"}).status == 200
+    service.post("queues/undo/lease/", {"worker_id": "undoer"})
+
+    said = operator.get("queues/undo/").json
+
+    assert (said["depth"], said["in_hand"]) == (1, 1)
+    assert [(one["worker_id"], one["compensation"]) for one in said["held"]] == [("undoer", True)]
+    assert [(one["worker_id"], one["compensation"]) for one in said["oldest"]] == [(None, True)]
+
+
 def test_rates_tell_what_came_and_went(start: Any, operator: Caller, service: Caller):
     instances = [start({**SERVICE_TASK, "task_queue": "busy"}) for _ in range(10)]
     outbox.settle_all(timezone.now(), most=100)

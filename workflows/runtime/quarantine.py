@@ -6,10 +6,12 @@ import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from django.db import connection
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from workflows import failpoints
+from workflows.conf import settings
 from workflows.definitions.strict_json import InvalidJson, parse
 from workflows.engine.lifecycle import QuarantineState
 from workflows.models import QuarantinedMessage
@@ -18,6 +20,7 @@ from workflows.runtime.asking import Answer, Asked, Outcome
 from workflows.runtime.handling import handle
 from workflows.runtime.inbound import UnreadableEvent, read_event
 from workflows.runtime.refusals import STATUS
+from workflows.runtime.sql import moment_of
 
 MOST_AT_ONCE = 200
 """How many messages one person sees to with one wish."""
@@ -97,6 +100,28 @@ def _here(rows: Sequence[QuarantinedMessage]) -> set[tuple[str, str, int, str]]:
         body_bytes__in={row.body_bytes for row in rows},
     )
     return {_same(row) for row in like.iterator()}
+
+
+# By the index on state and moment: the newest only, so that a flood of them costs no more than a few.
+_REASONS = """SELECT code, COUNT(*), MAX(received_at) FROM (SELECT code, received_at FROM workflows_quarantinedmessage
+  WHERE state = 'OPEN' ORDER BY received_at DESC LIMIT %s) few GROUP BY code ORDER BY COUNT(*) DESC, code"""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Open messages that are held for one reason."""
+
+    code: str
+    count: int
+    newest: dt.datetime
+
+
+def reasons() -> list[Reason]:
+    """This will count open messages by their reason, most first, looking at no more than the cap."""
+    with connection.cursor() as cursor:
+        cursor.execute(_REASONS, [int(settings.COUNT_CAP)])
+        rows = cursor.fetchall()
+    return [Reason(code, count, moment) for code, count, at in rows if (moment := moment_of(at)) is not None]
 
 
 def matching(

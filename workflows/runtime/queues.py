@@ -26,6 +26,8 @@ from workflows.runtime.traffic import Traffic
 MOST = 500
 """How many queues are told apart."""
 _LEAST_COUNTED = 1_000
+_LOOKED_THROUGH = 2_000
+"""How many live attempts are looked through, oldest first, to list those in hand or those that wait."""
 
 # Note [What a look costs]
 # ~~~~~~~~~~~~~~~~~~~~~~~~
@@ -48,12 +50,13 @@ SELECT queue FROM names WHERE queue IS NOT NULL LIMIT %s
 
 # A lease that has ended offers the work again. Who took a task without a lease (a message TaskStarted) keeps it.
 # A person's task is no work of its queue: there somebody is only told of it.
-_WAITING = """CASE WHEN t.state = 'SCHEDULED' THEN 1
-  WHEN t.state = 'STARTED' THEN (CASE WHEN EXISTS (SELECT 1 FROM workflows_lease l WHERE l.instance_id = t.instance_id
-    AND l.position = t.position AND l.compensation = FALSE AND l.attempt = t.attempt AND l.lease_until <= %s)
-    THEN 1 ELSE 0 END)
-  ELSE (CASE WHEN EXISTS (SELECT 1 FROM workflows_lease l WHERE l.instance_id = t.instance_id
-    AND l.position = t.position AND l.compensation = TRUE AND l.lease_until > %s) THEN 0 ELSE 1 END) END"""
+# Values, not EXISTS: that PostgreSQL may answer by reading all leases, and they are kept when their work is done.
+_WAITING = """CASE t.state WHEN 'SCHEDULED' THEN 1
+  WHEN 'STARTED' THEN COALESCE((SELECT CASE WHEN l.lease_until <= %s THEN 1 ELSE 0 END FROM workflows_lease l
+    WHERE l.instance_id = t.instance_id AND l.position = t.position AND l.compensation = FALSE
+    AND l.attempt = t.attempt), 0)
+  ELSE COALESCE((SELECT MIN(CASE WHEN l.lease_until > %s THEN 0 ELSE 1 END) FROM workflows_lease l
+    WHERE l.instance_id = t.instance_id AND l.position = t.position AND l.compensation = TRUE), 1) END"""
 _OF_QUEUE = f"""FROM workflows_taskinstance t
   WHERE t.queue = %s AND t.state IN {LIVE} AND (t.task_type <> 'HUMAN' OR t.state = 'COMPENSATING')"""
 _COUNT = f"""SELECT %s, COUNT(*), SUM(few.waiting), MIN(CASE WHEN few.waiting = 1 THEN few.offered_at END),
@@ -61,12 +64,13 @@ _COUNT = f"""SELECT %s, COUNT(*), SUM(few.waiting), MIN(CASE WHEN few.waiting = 
 FROM (SELECT t.offered_at, t.started_at, {_WAITING} AS waiting {_OF_QUEUE} ORDER BY t.offered_at LIMIT %s) few"""  # noqa: S608
 _HELD = f"""SELECT few.instance_id, i.business_ref_no, few.stage_name, few.task_name, few.attempt, few.undoing,
   few.offered_at, few.started_at, l.worker_id, l.lease_until
-FROM (SELECT t.instance_id, t.position, t.stage_name, t.task_name, t.attempt, t.started_at, t.offered_at,
-    t.state = 'COMPENSATING' AS undoing, {_WAITING} AS waiting {_OF_QUEUE} ORDER BY t.offered_at LIMIT %s) few
+FROM (SELECT * FROM (SELECT t.instance_id, t.position, t.stage_name, t.task_name, t.attempt, t.started_at, t.offered_at,
+      t.state = 'COMPENSATING' AS undoing, {_WAITING} AS waiting {_OF_QUEUE} ORDER BY t.offered_at LIMIT %s) oldest
+    WHERE oldest.waiting = %s ORDER BY oldest.offered_at LIMIT %s) few
   JOIN workflows_workflowinstance i ON i.id = few.instance_id
   LEFT JOIN workflows_lease l ON l.instance_id = few.instance_id AND l.position = few.position
     AND l.compensation = few.undoing AND l.lease_until > %s AND (l.attempt = few.attempt OR few.undoing)
-WHERE few.waiting = %s ORDER BY few.offered_at LIMIT %s"""  # noqa: S608
+ORDER BY few.offered_at"""  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +222,7 @@ def _count(
 def _work(queue: str, *, waiting: int, most: int, at: dt.datetime) -> list[Work]:
     now = written(at)
     with connection.cursor() as cursor:
-        cursor.execute(_HELD, [now, now, queue, int(settings.COUNT_CAP), now, waiting, most])
+        cursor.execute(_HELD, [now, now, queue, _LOOKED_THROUGH, waiting, most, now])
         rows = cursor.fetchall()
     return [
         Work(
