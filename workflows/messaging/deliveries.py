@@ -13,6 +13,8 @@ from amqp.exceptions import UnexpectedFrame
 from amqp.method_framing import frame_handler as library_frame_handler
 from amqp.serialization import loads
 
+from workflows.messaging.port import Incoming
+
 # Note [Raw deliveries]
 # ~~~~~~~~~~~~~~~~~~~~~
 # A broker passes on whatever a sender has put into a message: a message_id that is no UTF-8, headers that nest a
@@ -44,6 +46,7 @@ class Delivery:
         "_received",
         "body",
         "fault",
+        "headers",
         "message_id",
         "most_bytes",
         "queue",
@@ -61,6 +64,7 @@ class Delivery:
         self.most_bytes = most_bytes
         self.message_id = ""
         self.fault: Fault | None = None
+        self.headers = b""
         self.body = b""
         self.size = self._received = 0
         self._parts: list[bytes] = []
@@ -96,10 +100,9 @@ class Delivery:
         at = _HEAD.size
         kind, at = _text(payload, at) if flags & 0x8000 else ("", at)
         encoding, at = _text(payload, at) if flags & 0x4000 else ("", at)
-        headers = b""
         if flags & 0x2000:
             (size,) = _LONG.unpack_from(payload, at)
-            headers = payload[at : at + 4 + size]
+            self.headers = payload[at : at + 4 + size]
             at += 4 + size
         at += bool(flags & 0x1000) + bool(flags & 0x0800)  # delivery_mode, priority: a byte each
         for flag in (0x0400, 0x0200, 0x0100):  # correlation_id, reply_to, expiration: we answer to the message alone
@@ -109,7 +112,28 @@ class Delivery:
             self.message_id, at = _text(payload, at)
         if at > len(payload):
             raise ValueError("the properties are longer than their frame")
-        self.fault = _type_fault(kind, encoding) or _header_fault(headers)
+        self.fault = _type_fault(kind, encoding) or _header_fault(self.headers)
+
+    def as_incoming(self) -> Incoming:
+        """This will give it as the port has it."""
+        return Incoming(
+            body=self.body,
+            message_id=self.message_id or None,
+            queue=self.queue,
+            redelivered=self.redelivered,
+            size=self.size,
+            fault=self.fault,
+            death=self._death(),
+        )
+
+    def _death(self) -> tuple[str, str] | None:
+        if b"x-first-death-queue" not in self.headers:
+            return None
+        try:
+            (table,), _ = loads("F", self.headers, 0)
+        except Exception:  # whatever the library raises about a table
+            return ("", "")
+        return str(table.get("x-first-death-queue", ""))[:255], str(table.get("x-first-death-reason", ""))[:255]
 
 
 def _text(payload: bytes, at: int) -> tuple[str, int]:

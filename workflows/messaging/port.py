@@ -30,6 +30,8 @@ class Incoming:
     redelivered: bool = False
     size: int | None = None
     fault: tuple[str, str] | None = None
+    death: tuple[str, str] | None = None
+    """Of a dead letter: the queue that gave it up, and why."""
 
 
 Handler = Callable[[Sequence[Incoming]], None]

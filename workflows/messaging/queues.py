@@ -71,7 +71,9 @@ class Queues:
         dead = dead_letter_queue(self._inbound)
         quorum = self._kind == "quorum"
         if name == dead:
-            return [{"x-queue-type": "quorum"}, {}] if quorum else [{}]
+            # A newer server has a limit of deliveries of its own, and whoever looks at a letter counts as one.
+            kept = {"x-queue-type": "quorum"}
+            return [kept | {"x-delivery-limit": -1}, kept, {}] if quorum else [{}]
         letters = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead}
         limit = {"x-delivery-limit": DELIVERY_LIMIT} if name == self._inbound else {}
         best = {"x-queue-type": "quorum", "x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}

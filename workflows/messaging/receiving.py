@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from django.db import InterfaceError, OperationalError, connection
 
@@ -14,6 +15,7 @@ from workflows.conf import settings
 from workflows.definitions import strict_json
 from workflows.definitions.strict_json import InvalidJson
 from workflows.messaging.port import BusDown, Incoming, MessageBus
+from workflows.messaging.queues import dead_letter_queue
 from workflows.runtime import quarantine
 from workflows.runtime.asking import Answer, Asked, Outcome
 from workflows.runtime.handling import handle
@@ -56,7 +58,7 @@ class Receiver:
             _ask_database()
             self._in_doubt = False
         try:
-            self._bus.consume(self._receive, queues=[self._queue], max_messages=BATCH, timeout=WAIT_SECONDS)
+            self._bus.consume(self._receive, queues=self._queues(self._bus), max_messages=BATCH, timeout=WAIT_SECONDS)
         except BusDown as error:
             self._failures += 1
             pause = min(LONGEST_PAUSE, 0.25 * 2 ** min(self._failures, 10))
@@ -65,6 +67,11 @@ class Receiver:
         else:
             self._failures = 0
         return 0
+
+    def _queues(self, bus: MessageBus) -> list[str]:
+        # What the broker has given up on comes to where operators look: nobody watches a queue of dead letters.
+        dead = [dead_letter_queue(self._queue)] if getattr(bus, "has_dead_letters", False) else []
+        return [self._queue, *dead]
 
     def _receive(self, messages: Sequence[Incoming]) -> None:
         self._in_doubt = True
@@ -87,6 +94,9 @@ def receive(messages: Sequence[Incoming], *, at: dt.datetime) -> None:
     aside: list[quarantine.Aside] = []
     failpoints.hit("message_received")
     for message in messages:
+        if message.death is not None:
+            aside.append(dead_letter(message))
+            continue
         try:
             readable.append((message, _read(message)))
         except (InvalidJson, UnreadableEvent) as error:
@@ -99,6 +109,21 @@ def receive(messages: Sequence[Incoming], *, at: dt.datetime) -> None:
             aside.append(_aside(message, answer.code, answer.reason or ""))
     if aside:
         quarantine.hold_all(aside, at=at)
+
+
+def dead_letter(message: Incoming) -> quarantine.Aside:
+    """This will give a message that the broker has given up on as it is kept for operators."""
+    queue, why = message.death or ("", "")
+    reason = _DEATHS.get(why, f"The broker gave it up ({why or 'it does not say why'}).")
+    return replace(_aside(message, "dead_letter", reason), source=f"{SOURCE}:{queue}")
+
+
+_DEATHS = {
+    "delivery_limit": "It was delivered too often without being acknowledged: whoever took it may have died of it.",
+    "rejected": "Whoever took it has rejected it.",
+    "expired": "Nobody has taken it in its time.",
+    "maxlen": "Its queue was full.",
+}
 
 
 def _carry_out(asked: Sequence[Asked], at: dt.datetime) -> list[Answer]:

@@ -16,6 +16,7 @@ class AmqpBus:
 
     name = "amqp"
     has_everything = False
+    has_dead_letters = True
 
     def __init__(
         self, url: str, *, inbound: str = "workflow_manager", queue_kind: str = "quorum", most_bytes: int = 1_048_576

@@ -15,7 +15,7 @@ from amqp.exceptions import ConsumerCancelled
 from workflows import failpoints
 from workflows.messaging.connecting import close_amqp, drop_amqp, errors_as_bus_down, open_amqp
 from workflows.messaging.deliveries import Delivery
-from workflows.messaging.port import Handler, Incoming
+from workflows.messaging.port import Handler
 from workflows.messaging.queues import Queues, dead_letter_queue
 
 HEARTBEAT_SECONDS = 30
@@ -54,7 +54,7 @@ class Receiving:
                 batch = self._gather(most, timeout)
             if not batch:
                 return 0
-            handle([_incoming(one) for one in batch])
+            handle([one.as_incoming() for one in batch])
             failpoints.hit("before_ack")
             with errors_as_bus_down():
                 # After the commit: a crash in between costs a duplicate, which is told apart, not a loss.
@@ -121,14 +121,3 @@ class Receiving:
 def _cancelled(consumer_tag: str) -> None:
     # The queue was deleted, or its node left. A new connection declares it again.
     raise ConsumerCancelled(consumer_tag)
-
-
-def _incoming(one: Delivery) -> Incoming:
-    return Incoming(
-        body=one.body,
-        message_id=one.message_id or None,
-        queue=one.queue,
-        redelivered=one.redelivered,
-        size=one.size,
-        fault=one.fault,
-    )
