@@ -1,6 +1,8 @@
 """Work leased from a real site over HTTP, with nothing but an address and a token."""
 
 import signal
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -9,9 +11,13 @@ import pytest
 
 from tests import servers
 from tests.client.broker import Program, until
+from tests.client.sites import business_status, events, publish, rival_leases, start, state, task_of
 from tests.demo.test_demo import get, post
 from tests.engines import free_port
+from tests.tree import ROOT
 from workflows.client import Services, TaskFailed
+from workflows.client.testing import start_task
+from workflows.examples.pizza_services import pizza_services
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -40,38 +46,6 @@ def serve(site):
     yield make
     for services in made:
         services.stop(5)
-
-
-def publish(site, *tasks, component=None):
-    """Publish a template of one stage and return its component."""
-    component = component or f"C-{uuid.uuid4().hex[:8]}"
-    stages = [{"stage_name": "S", "stage_order": 1, "tasks": [{"task_type": "SERVICE", **task} for task in tasks]}]
-    body = {"workflow_name": "Services", "component_name": component, "stages": stages}
-    post(site, "templates/", body, user="olivia")
-    return component
-
-
-def start(site, component, *, ref="R-1", context=None):
-    body = {"component_name": component, "business_ref_no": ref, "context": context or {}}
-    return post(site, "instances/", body, user="service-bot")["id"]
-
-
-def task_of(site, instance, name="work"):
-    tasks = get(site, f"instances/{instance}/")["stages"][0]["tasks"]
-    return next(task for task in tasks if task["task_name"] == name)
-
-
-def state(site, instance):
-    return get(site, f"instances/{instance}/")["state"]
-
-
-def rival_leases(site, queue):
-    body = {"worker_id": "rival", "max_tasks": 10, "lease_seconds": 60}
-    return post(site, f"queues/{queue}/lease/", body, user="service-bot")["tasks"]
-
-
-def events(site, instance):
-    return [entry["event"] for entry in get(site, f"instances/{instance}/history/?limit=200")["results"]]
 
 
 def test_work_is_leased_done_and_answered(site, serve, queue):
@@ -316,3 +290,39 @@ def test_a_wrong_token_is_said_and_waited_out(site, queue, caplog):
     until(lambda: "401" in caplog.text, what="the refusal")
 
     assert services.stop()
+
+
+def test_the_pizza_shop_is_a_program_of_its_own(site, tmp_path):
+    order = {"pizza": "Diavola", "quantity": 2}
+    order_id = start(site, "ITALIAN", ref="P-1", context=order)
+    odd_id = start(site, "ITALIAN", ref="P-2", context=order | {"quantity": 20})
+    with (tmp_path / "log").open("wb") as log:
+        program = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "workflows.examples.pizza_services", "--url", site.url),
+                *("--token", site.tokens["service-bot"], "--answers", str(tmp_path / "answers.sqlite3")),
+            ],
+            cwd=ROOT,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            for one in (order_id, odd_id):
+                until(lambda one=one: business_status(site, one) == "OUT FOR DELIVERY", seconds=90, what="the rider")
+            program.send_signal(signal.SIGTERM)
+            assert program.wait(40) == 0
+        finally:
+            program.kill()
+            program.wait()
+
+    context = get(site, f"instances/{order_id}/")["context"]
+    assert context["eta_minutes"] == 35
+    assert context["message_to_customer"] == f"{context['rider']} is on the way."
+
+
+def test_what_is_not_on_the_menu_is_refused_for_good():
+    services = pizza_services(pace=0)
+
+    answer = services.handle(start_task(context={"pizza": "Hawaii"}), queue="confirm_order_queue")
+
+    assert (answer["error"]["code"], answer["retry"]) == ("not_on_the_menu", False)
