@@ -55,6 +55,7 @@ class _Question:
 
     url: str
     names: frozenset[str]
+    begun: float = field(default_factory=time.monotonic)
     answered: threading.Event = field(default_factory=threading.Event)
     answer: Broker | None = None
     at: float = 0.0
@@ -86,7 +87,9 @@ def look(names: Iterable[str]) -> Broker:
     if url is None or _ask is None:
         return Broker(used=False)
     question = _question(url, wanted)
-    if question.answered.wait(PATIENCE) and question.answer is not None:
+    # The patience is one for all who look: whoever comes later to a broker that hangs does not wait all over again.
+    left = question.begun + PATIENCE - time.monotonic()
+    if question.answered.wait(max(0.0, left)) and question.answer is not None:
         return question.answer
     return Broker(used=True, error=f"It has not answered within {PATIENCE:g} seconds.")
 
