@@ -150,6 +150,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # None = the embedded queue, in the database.
 BROKER_URL = environment.text("BROKER_URL")
 INBOUND_QUEUE = os.environ.get("INBOUND_QUEUE", "workflow_manager")
+# What new queues are: `quorum` where RabbitMQ has them, or `classic`. A queue that exists stays as it is.
+QUEUE_KIND = os.environ.get("QUEUE_KIND", "quorum")
 
 # Modules whose in-process steps this site may run, by dotted name.
 STEP_MODULES = environment.words("STEP_MODULES")

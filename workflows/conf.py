@@ -26,6 +26,7 @@ class Settings:
     BROKER_URL = _Setting(None)
     REDIS_URL = _Setting(None)
     INBOUND_QUEUE = _Setting("workflow_manager")
+    QUEUE_KIND = _Setting("quorum")
     MAX_BODY_BYTES = _Setting(1_048_576)
     MAX_JSON_DEPTH = _Setting(64)
     MAX_BATCH_EVENTS = _Setting(1_000)

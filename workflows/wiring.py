@@ -58,12 +58,23 @@ def _own_queues() -> Mapping[str, str]:
 
 
 def open_bus() -> MessageBus:
-    """This will give a bus for the calling thread: RabbitMQ where BROKER_URL is set, else the queue in the database."""
+    """This will give a bus for the calling thread: the broker of BROKER_URL, else the queue in the database."""
     if settings.BROKER_URL is None:
         return DatabaseBus()
+    from workflows.messaging.connecting import is_amqp
+
+    if not is_amqp(settings.BROKER_URL):
+        from workflows.messaging.adapters.kombu_transport import KombuBus
+
+        return KombuBus(settings.BROKER_URL, most_bytes=settings.MAX_BODY_BYTES)
     from workflows.messaging.adapters.amqp import AmqpBus
 
-    return AmqpBus(settings.BROKER_URL)
+    return AmqpBus(
+        settings.BROKER_URL,
+        inbound=settings.INBOUND_QUEUE,
+        queue_kind=settings.QUEUE_KIND,
+        most_bytes=settings.MAX_BODY_BYTES,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ See Note [Raw deliveries].
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from struct import Struct
 from typing import Any
 
@@ -151,6 +151,13 @@ def _type_fault(kind: str, encoding: str) -> Fault | None:
     return None
 
 
+def fault_of(kind: str, encoding: str, headers: Mapping[str, Any]) -> Fault | None:
+    """This will say why a message is not to be read at all, from what it says about itself."""
+    if named := headers.get("compression"):
+        return ("compression", f"The message is compressed ({str(named)[:200]!r}); send it as it is.")
+    return _type_fault(kind, encoding)
+
+
 def _header_fault(headers: bytes) -> Fault | None:
     if len(headers) <= 4:
         return None
@@ -159,9 +166,7 @@ def _header_fault(headers: bytes) -> Fault | None:
     if b"compression" not in headers:
         return None
     (table,), _ = loads("F", headers, 0)
-    if named := table.get("compression"):
-        return ("compression", f"The message is compressed ({str(named)[:200]!r}); send it as it is.")
-    return None
+    return fault_of("", "", table)
 
 
 def frame_handler(connection: Any, callback: Callable[..., Any]) -> Callable[[tuple[int, int, bytes]], bool]:
