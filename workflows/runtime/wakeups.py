@@ -46,7 +46,7 @@ LISTEN = 0.5
 ASK = 15.0
 """Seconds of silence after which a listener asks whether its connection still holds."""
 LOOKS_A_SECOND = 10
-_QUEUES_IN_ONE = 25  # a notification holds 8,000 bytes, a queue's name up to 200 characters
+_QUEUES_IN_ONE = 9  # a notification holds 8,000 bytes, a queue's name up to 200 characters of up to four bytes
 
 
 @dataclass(frozen=True, slots=True)
