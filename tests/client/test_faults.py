@@ -9,7 +9,7 @@ import pytest
 
 from tests.client.broker import Broker, Program, until, work
 from tests.proxy import Proxy
-from workflows.client import Services
+from workflows.client import MemoryAnswers, Services, amqp
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -122,6 +122,59 @@ def test_an_answer_whose_confirm_is_lost_is_sent_again_as_the_same(broker, line,
     assert first == second
     assert services.stop()
     until(lambda: broker.waiting() == 0, what="the acknowledgement")
+
+
+def test_a_broker_that_falls_silent_is_left(broker, line, serve, monkeypatch):
+    monkeypatch.setattr(amqp, "CONFIRM_SECONDS", 1)
+    monkeypatch.setattr(amqp, "CONNECT_SECONDS", 1)
+    services = serve()
+    begun, go = threading.Event(), threading.Event()
+
+    @services.service(broker.queue)
+    def wait(task):
+        begun.set()
+        assert go.wait(30)
+
+    broker.send(work(1))
+    services.start()
+    assert begun.wait(30)
+    before = line.accepted
+    # Nothing is refused, nothing is reset, and nothing comes any more: not for the next connection either.
+    line.hold("down")
+    go.set()
+    until(lambda: line.accepted > before, what="the next connection")
+    line.heal()
+    broker.send(work(2))
+    references = {answer["business_ref_no"] for answer in broker.answers(2)}
+    references |= {answer["business_ref_no"] for answer in (broker.answers(1) if len(references) == 1 else [])}
+
+    assert references == {"R-1", "R-2"}
+
+
+def test_a_store_that_fails_now_and_then_stops_nobody(broker, serve, caplog):
+    class Shaky(MemoryAnswers):
+        def __init__(self):
+            super().__init__()
+            self.failures = 2
+
+        def get(self, key):
+            if self.failures:
+                self.failures -= 1
+                raise OSError("the disk is full")
+            return super().get(key)
+
+        def put(self, key, answer):
+            raise OSError("the disk is full")
+
+    services = serve(answers=Shaky())
+    done = []
+    services.service(broker.queue)(lambda task: done.append(task))
+    broker.send(work())
+    services.start()
+
+    assert broker.answers(1)[0]["event_name"] == "TaskCompleted"
+    assert len(done) == 1
+    assert "could not be kept" in caplog.text
 
 
 def test_a_service_that_is_told_to_end_finishes_and_leaves_the_rest(broker, tmp_path):

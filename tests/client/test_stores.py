@@ -35,6 +35,16 @@ def test_memory_keeps_the_newest():
     assert [answers.get(str(number)) for number in range(3)] == [None, {"n": 1}, {"n": 2}]
 
 
+def test_memory_is_bounded_by_size_too():
+    answers = MemoryAnswers(most_bytes=1_000)
+
+    for number in range(10):
+        answers.put(str(number), {"text": "x" * 400})
+        answers.put(str(number), {"text": "y" * 400})
+
+    assert [number for number in range(10) if answers.get(str(number))] == [8, 9]
+
+
 def test_a_file_outlives_the_process_and_forgets_in_time(tmp_path):
     path = tmp_path / "answers.sqlite3"
     first = SqliteAnswers(path)

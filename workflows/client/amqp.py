@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
-import select
+import selectors
 import socket
 import threading
 import time
@@ -252,13 +252,13 @@ class _Line:
             **_address(url),
             heartbeat=HEARTBEAT_SECONDS,
             connect_timeout=CONNECT_SECONDS,
-            read_timeout=CONFIRM_SECONDS,
-            write_timeout=CONFIRM_SECONDS,
             on_blocked=self._on_blocked,
             on_unblocked=self._on_unblocked,
         )
         try:
             self._connection.connect()
+            # From here on: a server that accepts a connection and falls silent is as good as gone.
+            self._connection.sock.settimeout(CONFIRM_SECONDS)
             self._publishing = self._connection.channel()
             self._publishing.confirm_select()
             self._publishing.events["basic_ack"].add(lambda tag, multiple: self._closed(tag, multiple, taken=True))
@@ -319,7 +319,10 @@ class _Line:
         """This will wait for the broker, or for somebody to wake us, and take in what has come."""
         sock = self._connection.sock
         if not (hasattr(sock, "pending") and sock.pending()):
-            ready, _, _ = select.select([sock, ear], [], [], seconds)
+            with selectors.DefaultSelector() as selector:
+                selector.register(sock, selectors.EVENT_READ)
+                selector.register(ear, selectors.EVENT_READ)
+                ready = {key.fileobj for key, _ in selector.select(seconds)}
             if ear in ready:
                 with contextlib.suppress(BlockingIOError):
                     ear.recv(4_096)

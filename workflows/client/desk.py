@@ -69,7 +69,13 @@ class Desk:
             if self._closed:
                 return False
             work = self._in_hand[task.key] = Work(task, job, [handle])
-        answer = self._answers.get(task.key)
+        try:
+            answer = self._answers.get(task.key)
+        except BaseException:
+            # Not to be begun by somebody who does not know what was done: it is offered again.
+            with self._lock:
+                del self._in_hand[task.key]
+            raise
         with self._lock:
             if answer is None and self._cancelled.pop(task.key, self) is not self:
                 answer = {}

@@ -81,7 +81,8 @@ class LeaseTransport:
     def give_back(self, works: list[Work]) -> None:
         """This will let the leases of this work end in a second."""
         for work in works:
-            self._end_lease(work.task.queue, work.handles[-1])
+            if not self._end_lease(work.task.queue, work.handles[-1]):
+                return
 
     def close(self) -> None:
         """This will end all threads."""
@@ -109,12 +110,11 @@ class LeaseTransport:
                 if status != 200:
                     raise Unreachable(f"{status} {said.get('detail') or said.get('code') or ''}")
                 failures = 0
-            except Unreachable as error:
+                for message in said.get("tasks", ()):
+                    self._take(queue, message)
+            except Exception as error:
                 failures += 1
-                self._rest(failures, f"no work from {queue}: {error}")
-                continue
-            for message in said.get("tasks", ()):
-                self._take(queue, message)
+                self._rest(failures, f"no work from {queue}", error)
 
     def _take(self, queue: str, message: Mapping[str, Any]) -> None:
         lease_id = str(message.get("lease_id"))
@@ -124,8 +124,12 @@ class LeaseTransport:
         except UnreadableMessage as error:
             logger.error("work of %s cannot be read: %s: %r", queue, error, message)  # noqa: TRY400
             return
-        if job is None or self._stopping.is_set() or not self._desk.take(task, job, lease_id):
-            self._end_lease(queue, lease_id)
+        taken = False
+        try:
+            taken = job is not None and not self._stopping.is_set() and self._desk.take(task, job, lease_id)
+        finally:
+            if not taken:
+                self._end_lease(queue, lease_id)
 
     # --- Keeping ---
 
@@ -142,11 +146,13 @@ class LeaseTransport:
                     # Withdrawn, most of the time. Where the orchestrator was away for too long, it is offered again.
                     self._desk.cancel(work.task.key, remember=False)
 
-    def _end_lease(self, queue: str, lease_id: str) -> None:
+    def _end_lease(self, queue: str, lease_id: str) -> bool:
         try:
             self._extend(queue, lease_id, 1)
         except Unreachable as error:
-            logger.warning("a lease could not be given back, it ends by itself: %s", error)
+            logger.warning("leases could not be given back, they end by themselves: %s", error)
+            return False
+        return True
 
     def _extend(self, queue: str, lease_id: str, seconds: int) -> tuple[int, Mapping[str, Any]]:
         path = f"queues/{_name(queue)}/leases/{lease_id}/extend/"
@@ -163,15 +169,15 @@ class LeaseTransport:
                 batch = self._next_batch()
                 try:
                     waiting = self._post(batch)
-                except Unreachable as error:
+                except Exception as error:
                     self._unsent.extendleft(reversed(batch))
                     failures += 1
-                    self._rest(failures, f"answers wait: {error}", until=self._ended)
+                    self._rest(failures, "answers wait", error, until=self._ended)
                     continue
                 failures = 0
                 if waiting:
                     self._unsent.extend(waiting)
-                    self._rest(1, "some answers were not taken", until=self._ended)
+                    self._rest(3, "some answers were not taken", until=self._ended)
 
     def _next_batch(self) -> list[Work]:
         batch: list[Work] = []
@@ -219,9 +225,13 @@ class LeaseTransport:
         self._desk.settled(work)
         return True
 
-    def _rest(self, failures: int, why: str, *, until: threading.Event | None = None) -> None:
+    def _rest(
+        self, failures: int, what: str, error: Exception | None = None, *, until: threading.Event | None = None
+    ) -> None:
         pause = PAUSES[min(failures, len(PAUSES)) - 1] * random.uniform(0.75, 1.25)  # noqa: S311
-        logger.warning("%s; next try in %.1f s", why, pause)
+        # A fault of ours, or of a store of answers, is not to be mistaken for the orchestrator's absence.
+        fault = error if not isinstance(error, Unreachable) else None
+        logger.warning("%s, next try in %.1f s: %s", what, pause, error or "see above", exc_info=fault)
         (until or self._stopping).wait(pause)
 
 

@@ -253,6 +253,8 @@ class Services:
             self._transport.done(work)
 
     def _listen_to_signals(self) -> dict[int, Any]:
+        self._stopping.clear()
+        self._hurry.clear()
         if threading.current_thread() is not threading.main_thread():
             return {}
 
@@ -261,8 +263,6 @@ class Services:
                 self._hurry.set()
             self._stopping.set()
 
-        self._stopping.clear()
-        self._hurry.clear()
         return {number: signal.signal(number, asked) for number in (signal.SIGTERM, signal.SIGINT)}
 
 

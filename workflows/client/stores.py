@@ -28,23 +28,26 @@ class Answers(Protocol):
 class MemoryAnswers:
     """The newest answers, for as long as the process lives."""
 
-    def __init__(self, *, most: int = 10_000) -> None:
-        self._most = most
+    def __init__(self, *, most: int = 10_000, most_bytes: int = 64 * 1_048_576) -> None:
+        self._most, self._most_bytes = most, most_bytes
         self._lock = threading.Lock()
-        self._answers: OrderedDict[str, Answer] = OrderedDict()
+        self._answers: OrderedDict[str, str] = OrderedDict()
+        self._bytes = 0
 
     def get(self, key: str) -> Answer | None:
         """This will give the answer to an attempt, None if there is none (any more)."""
         with self._lock:
-            return self._answers.get(key)
+            kept = self._answers.get(key)
+        return json.loads(kept) if kept is not None else None
 
     def put(self, key: str, answer: Answer) -> None:
-        """This will keep an answer, and forget the oldest ones beyond the limit."""
+        """This will keep an answer, and forget the oldest ones beyond the limits."""
+        text = json.dumps(answer)
         with self._lock:
-            self._answers[key] = answer
-            self._answers.move_to_end(key)
-            while len(self._answers) > self._most:
-                self._answers.popitem(last=False)
+            self._bytes += len(text) - len(self._answers.pop(key, ""))
+            self._answers[key] = text
+            while len(self._answers) > self._most or (self._bytes > self._most_bytes and len(self._answers) > 1):
+                self._bytes -= len(self._answers.popitem(last=False)[1])
 
 
 class SqliteAnswers:
