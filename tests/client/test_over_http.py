@@ -6,6 +6,8 @@ import sys
 import threading
 import time
 import uuid
+from collections import Counter
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -14,6 +16,7 @@ from tests.client.broker import Program, until
 from tests.client.sites import business_status, events, publish, rival_leases, start, state, task_of
 from tests.demo.test_demo import get, post
 from tests.engines import free_port
+from tests.proxy import Proxy
 from tests.tree import ROOT
 from workflows.client import Services, TaskFailed
 from workflows.client.testing import start_task
@@ -213,6 +216,39 @@ def test_a_stop_gives_leases_back(site, serve, queue):
     # In seconds, not after ten minutes.
     until(taken, what="the return of all work")
     go.set()
+
+
+def test_a_line_that_breaks_again_and_again_loses_nothing(site, queue):
+    done = Counter()
+    parts = urlsplit(site.url)
+    with Proxy((parts.hostname, parts.port)) as line:
+        services = Services(
+            f"http://127.0.0.1:{line.port}", token=site.tokens["service-bot"], lease_seconds=2, poll_seconds=1
+        )
+
+        @services.service(queue)
+        def work(task):
+            done[task.business_ref_no] += 1
+            return {"n": task.context["n"]}
+
+        component = publish(site, {"task_name": "work", "task_queue": queue})
+        services.start()
+        instances = []
+        for n in range(24):
+            instances.append(start(site, component, ref=f"R-{n}", context={"n": n}))
+            if n % 8 == 3:
+                line.cut()
+            if n % 8 == 7:
+                # Leases and answers arrive, and nobody hears of it.
+                line.drop_reply()
+                until(lambda before=line.accepted: line.accepted > before, what="the loss of a reply")
+                line.heal()
+        until(lambda: all(state(site, one) == "COMPLETED" for one in instances), seconds=60, what="the end of all")
+        line.heal()
+        assert services.stop()
+
+    assert set(done.values()) == {1}
+    assert all("InputRefused" not in events(site, one) for one in instances)
 
 
 def test_a_site_that_is_killed_and_comes_back_is_found_again(tmp_path, queue):
