@@ -26,14 +26,16 @@ def queues(request: Any) -> HttpResponse:
     unsent = backlog.summary()
     names, more = query.portion(runtime.known_names(unsent), text=text, after=after)
     look, held = runtime.look(names, unsent=unsent), quarantine.reasons()
-    stuck = query.stuck(look)
+    troubles = query.troubles(look)
     whole = not (more or text or after)
     values = {
         "look": look,
         "rows": [(queue, query.use(queue)) for queue in look.queues],
-        "figures": query.figures(look, held, waiting_text="nobody has them yet" if whole else "in these queues"),
-        "unsent": stuck[:_SHOWN],
-        "more_unsent": len(stuck[_SHOWN:]),
+        "figures": query.figures(
+            look, held, troubled=bool(troubles), waiting_text="nobody has them yet" if whole else "in these queues"
+        ),
+        "troubles": troubles[:_SHOWN],
+        "more_troubles": len(troubles[_SHOWN:]),
         "held": held,
         "text": text,
         "after": after,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from workflows.runtime.queues import Look, Queue
 SIZE = 50
 """How many queues stand on one page."""
 _PATIENCE = dt.timedelta(minutes=1)
+_NAMED = 5
 
 _WHY: Mapping[Why, Sign] = {
     Why.WAITING: Sign("pending", "pending", "To be sent"),
@@ -56,6 +58,20 @@ class Unsent:
 
 
 @dataclass(frozen=True, slots=True)
+class Trouble:
+    """What keeps messages from being sent: how many, and to which queues, most first (`more` are not named)."""
+
+    sign: Sign
+    error: str
+    count: int
+    oldest_at: dt.datetime
+    tries: int
+    next_try_at: dt.datetime
+    queues: Sequence[tuple[str, int]]
+    more: int
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One message that is not sent yet."""
 
@@ -77,7 +93,7 @@ def portion(names: Sequence[str], *, text: str, after: str) -> tuple[list[str], 
     return found[:SIZE], len(found) > SIZE
 
 
-def figures(look: Look, held: Sequence[Reason], *, waiting_text: str) -> list[Figure]:
+def figures(look: Look, held: Sequence[Reason], *, troubled: bool, waiting_text: str) -> list[Figure]:
     """This will give the numbers over these queues."""
     cap = int(settings.COUNT_CAP)
     least = any(queue.depth_is_least for queue in look.queues)
@@ -90,7 +106,7 @@ def figures(look: Look, held: Sequence[Reason], *, waiting_text: str) -> list[Fi
     return [
         Figure("Waiting", "queues", "pending", depth, least, waiting_text),
         Figure("In hand", "running", "pending", in_hand, not all(one.counted for one in look.queues), "worked on"),
-        Figure("Not sent", "sent", "retrying" if stuck(look) else "pending", count, count >= cap, "kept and tried"),
+        Figure("Not sent", "sent", "retrying" if troubled else "pending", count, count >= cap, "kept, tried again"),
         *letters,
         Figure(
             "Quarantined", "info", "retrying" if quarantined else "pending", quarantined, quarantined >= cap,
@@ -99,10 +115,27 @@ def figures(look: Look, held: Sequence[Reason], *, waiting_text: str) -> list[Fi
     ]  # fmt: skip
 
 
-def stuck(look: Look) -> list[Unsent]:
-    """This will give what should have been sent by now: what failed, and what nobody has tried for a while."""
+def troubles(look: Look) -> list[Trouble]:
+    """This will give what should have been sent by now, by cause: what failed, and what waits for long."""
     late = look.at - _PATIENCE
-    return unsent([one for one in look.backlog if one.why is not Why.WAITING or one.oldest_at < late])
+    causes: dict[tuple[Why, str], list[backlog.Backlog]] = defaultdict(list)
+    for one in look.backlog:
+        if one.why is not Why.WAITING or one.oldest_at < late:
+            causes[one.why, one.error].append(one)
+    found = [
+        Trouble(
+            sign=_WHY[why],
+            error=error,
+            count=sum(one.count for one in group),
+            oldest_at=min(one.oldest_at for one in group),
+            tries=max(one.tries for one in group),
+            next_try_at=min(one.next_try_at for one in group),
+            queues=[(one.queue, one.count) for one in group[:_NAMED]],
+            more=len(group[_NAMED:]),
+        )
+        for (why, error), group in causes.items()
+    ]
+    return sorted(found, key=lambda one: -one.count)
 
 
 def unsent(rows: Sequence[backlog.Backlog]) -> list[Unsent]:

@@ -82,12 +82,25 @@ def test_what_is_not_sent_says_why(browser_of, fleet, sound):
 
 def test_what_was_just_written_down_is_no_trouble_yet(browser_of, fleet, sound):
     client = browser_of("olivia")
-    assert client.get("/queues/").context["unsent"] == []
+    assert client.get("/queues/").context["troubles"] == []
 
     OutboxMessage.objects.update(created_at=timezone.now() - dt.timedelta(minutes=2))
 
-    assert [(one.queue, one.count) for one in client.get("/queues/").context["unsent"]] == [("pay/now", 5)]
+    (trouble,) = client.get("/queues/").context["troubles"]
+    assert (trouble.count, trouble.queues, trouble.more) == (5, [("pay/now", 5)], 0)
     assert "To be sent" in sound(client.get("/queues/"))
+
+
+def test_one_cause_is_told_once_however_many_queues_it_keeps_waiting(browser_of, begin, sound):
+    begin(workflow(*(service(f"t{number}") for number in range(7))))
+    claimed = outbox.claim(timezone.now(), most=100)
+    outbox.settle(claimed, ["The bus does not answer: refused"] * 7, at=timezone.now())
+
+    answer = browser_of("olivia").get("/queues/")
+
+    (trouble,) = answer.context["troubles"]
+    assert (trouble.count, len(trouble.queues), trouble.more) == (7, 5, 2)
+    assert "and 2 more queues" in sound(answer)
 
 
 def test_unsent_messages_are_paged(browser_of, begin, sound):

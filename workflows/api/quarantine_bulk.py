@@ -23,7 +23,7 @@ _WHICH = (
         "ids",
         lambda value: bodies.listing("ids", most=MOST_AT_ONCE, of={}).check(value),
         {
-            "type": ["array", "null"],
+            "type": "array",
             "maxItems": MOST_AT_ONCE,
             "items": {"type": "integer", "minimum": 1},
             "description": "These messages. Either this or `matching`.",
@@ -33,7 +33,7 @@ _WHICH = (
         "matching",
         lambda value: bodies.mapping("matching").check(value),
         {
-            "type": ["object", "null"],
+            "type": "object",
             "properties": {
                 "code": {"type": "string", "minLength": 1, "maxLength": 200},
                 "source": {"type": "string", "minLength": 1, "maxLength": 200},
