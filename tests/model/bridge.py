@@ -11,7 +11,6 @@ from tests.model import model
 from workflows.definitions.schema import WorkflowDefinition
 from workflows.engine import commands as c
 from workflows.engine.decision import Accepted, Decision, Duplicate
-from workflows.engine.outgoing import Outgoing
 from workflows.engine.snapshot import Snapshot
 
 NOT_THE_MODELS = frozenset({"invalid_body"})
@@ -29,6 +28,9 @@ _NAMES: dict[type, str] = {
     c.ResumeWorkflow: "resume", c.CancelWorkflow: "cancel", c.RollBackWorkflow: "rollback",
     c.ElapseTaskTimeout: "due", c.ElapseRetry: "due", c.ElapseInstanceTimeout: "due",
 }  # fmt: skip
+_ENVELOPE = (
+    "business_ref_no", "component_name", "workflow_name", "instance_id", "message_id", "compensation", "assigned_to",
+)  # fmt: skip
 _CLOCKS = {c.ElapseTaskTimeout: "timeout", c.ElapseRetry: "retry", c.ElapseInstanceTimeout: "instance"}
 _RENAMED = {"stage_name": "stage", "task_name": "task", "assigned_to": "to"}
 
@@ -52,7 +54,7 @@ def asked(definition: WorkflowDefinition, command: Any) -> dict[str, Any]:
     return ask
 
 
-def seconds(moment: dt.datetime | None) -> float | None:
+def seconds(moment: dt.datetime | None) -> Any:
     """Give a moment as the model counts time."""
     return None if moment is None else (moment - NOON).total_seconds()
 
@@ -128,9 +130,11 @@ def seen_in_the_model(state: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def settle_luck(state: dict[str, Any], definition: WorkflowDefinition, now: Snapshot) -> dict[str, Any]:
-    """Tell the model which moment was drawn for each retry; it must lie where the model allows it."""
-    tasks = dict(state["tasks"])
+def settle_luck(
+    state: dict[str, Any], definition: WorkflowDefinition, now: Snapshot
+) -> tuple[dict[str, Any], list[str]]:
+    """Tell the model which moment was drawn for each retry; it gives those that lie where the model forbids it."""
+    tasks, misses = dict(state["tasks"]), []
     for task, it in zip(definition.tasks, now.tasks, strict=True):
         key = (task.stage_name, task.task_name)
         for side, job in (("run", it), ("undo", it.compensation)):
@@ -138,18 +142,15 @@ def settle_luck(state: dict[str, Any], definition: WorkflowDefinition, now: Snap
             if span is None or job is None or job.retry_at is None:
                 continue
             drawn = seconds(job.retry_at)
-            assert drawn is not None
-            assert span[0] - 1e-5 <= drawn <= span[1] + 1e-5, f"the retry of {key} is due at {drawn}, not in {span}"
+            if not span[0] - 1e-5 <= drawn <= span[1] + 1e-5:
+                misses.append(f"the retry of {key} is due at {drawn}, not in {span}")
             tasks[key] = {**tasks[key], side: {**tasks[key][side], "retry_at": (drawn, drawn)}}
-    return {**state, "tasks": tasks}
+    return {**state, "tasks": tasks}, misses
 
 
-def message_of(message: Outgoing) -> dict[str, Any]:
+def message_of(payload: Mapping[str, Any], queue: str) -> dict[str, Any]:
     """Give a message of the engine in the words of the model: what is the same in all of an instance is left out."""
-    body = {name: _plain(value) for name, value in message.body.items()}
-    for name in ("business_ref_no", "component_name", "workflow_name", "compensation", "assigned_to"):
-        body.pop(name, None)
-    return body | {"queue": message.queue}
+    return {name: _plain(value) for name, value in payload.items() if name not in _ENVELOPE} | {"queue": queue}
 
 
 def differences(one: Any, other: Any, path: str = "") -> list[str]:

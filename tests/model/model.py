@@ -103,17 +103,11 @@ class _Work:
                 self.done_with(key, job, ask.get("output"))
             case "failed":
                 self.fail_attempt(key, job, ask.get("error"), may_retry=not ask.get("final"))
-            case "awaits" if left := self.now["signals"].get(ask["name"]):  # It came before anybody waited for it.
-                self.now["signals"], task["state"] = {**self.now["signals"], ask["name"]: left - 1}, "SCHEDULED"
             case "awaits":
                 job["awaits"], task["state"] = ask["name"], "WAITING"
 
     def signal(self, ask: dict) -> None:
         self.allow(*GOING_ON)
-        for task in self.tasks.values():
-            if task["run"]["awaits"] == ask["name"]:
-                task["state"], task["run"]["awaits"] = "SCHEDULED", None
-                return
         self.now["signals"] = {**self.now["signals"], ask["name"]: self.now["signals"].get(ask["name"], 0) + 1}
 
     def pending(self, ask: dict) -> None:
@@ -279,6 +273,7 @@ class _Work:
 
     def undone(self, key: Key, state: str) -> None:
         task, self.now["state"] = self.tasks[key], "ROLLING_BACK"
+        task["undo"]["error"] = None
         task.update(state=state, completed=None if task["completed"] == task["undoing"] else task["completed"])
 
     def fail_attempt(self, key: Key, job: dict, error: dict | None, may_retry: bool = True) -> None:
@@ -331,6 +326,9 @@ class _Work:
             elif not left_out:
                 break
         for key, task in self.tasks.items():
+            if kept := self.now["signals"].get(task["run"]["awaits"], 0):
+                self.now["signals"] = {**self.now["signals"], task["run"]["awaits"]: kept - 1}
+                task["state"], task["run"]["awaits"] = "SCHEDULED", None
             if (task["state"] == "WAITING" and task["run"]["again"]) or (key[0] == stage and self.its_turn(key)):
                 self.begin(key, task["run"])
         broken = self.now["timed_out"] or any(self.stuck(key) for key in self.plan)

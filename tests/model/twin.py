@@ -1,12 +1,14 @@
-"""One instance twice: in the pure engine and in the model. After every step both must look alike."""
+"""One instance twice: in the real thing and in the model. After every step both must look alike."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import random
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+from tests import moves
 from tests.builders import NOON, People, definition_of
 from tests.model import bridge, model
 from workflows.engine import commands as c
@@ -19,11 +21,20 @@ _OF_OPERATORS = (c.SkipTask, c.CompleteTaskByHand, c.FailTaskByHand, c.ReplayTas
 
 
 class Disagreement(AssertionError):
-    """Engine and model differ. Decide by the contract who is right, and write the case down as a test."""
+    """The real thing and the model differ. Decide by the contract who is right, and write the case down as a test."""
+
+
+class Told(NamedTuple):
+    """What the real thing said, in the words of the model; why; how it is now; what it sends."""
+
+    answer: str
+    reason: str
+    now: Snapshot
+    messages: list[dict[str, Any]]
 
 
 class Twins:
-    """An instance in both worlds, asked the same."""
+    """An instance in the pure engine and in the model, asked the same."""
 
     def __init__(
         self, template: Mapping[str, Any], *, context: Mapping[str, Any] | None = None, by: str = "ada", luck: float = 0
@@ -32,10 +43,20 @@ class Twins:
         self.definition = definition_of(template)
         self.world = People(luck=luck)
         self.at = NOON
-        self.told: list[str] = []
+        self.log: list[str] = []
+        told = self.begin(dict(context or {}), by)
+        self.now = told.now
+        start = {"do": "start", "context": dict(context or {}), "by": by}
+        self.state, answer, sent = model.step(self.template, None, start, 0)
+        self._compare("start", told, answer, sent)
+
+    # --- the real thing ---
+
+    def begin(self, context: dict[str, Any], by: str) -> Told:
+        """Start the real instance."""
         begun = engine.start(
             self.definition,
-            c.StartWorkflow(business_ref_no="REF", context=context or {}),
+            c.StartWorkflow(business_ref_no="REF", context=context),
             instance_id="I",
             started_by=by,
             version=1,
@@ -43,43 +64,58 @@ class Twins:
             world=self.world,
         )
         assert isinstance(begun, Accepted)
-        self.now: Snapshot = begun.snapshot
-        ask = {"do": "start", "context": dict(context or {}), "by": by}
-        state, answer, sent = model.step(self.template, None, ask, 0)
-        assert state is not None
-        self.state = state
-        self._compare(c.StartWorkflow("REF"), "applied", answer, begun, sent)
+        return Told("applied", "", begun.snapshot, self._messages(begun))
 
-    def ask(self, command: c.Command, *, after: float = 0) -> str:
+    def real(self, command: c.Command, event_id: str | None) -> Told:
+        """Ask the real instance."""
+        decision = engine.decide(self.definition, self.now, command, at=self.at, world=self.world)
+        said = bridge.answer_of(decision)
+        if isinstance(decision, Accepted):
+            return Told(said, "", decision.snapshot, self._messages(decision))
+        return Told(said, decision.reason, self.now, [])
+
+    def _messages(self, accepted: Accepted) -> list[dict[str, Any]]:
+        sent = outgoing.messages(self.definition, accepted.snapshot, accepted.events)
+        return [bridge.message_of(one.body, one.queue) for one in sent]
+
+    # --- both ---
+
+    def ask(self, command: c.Command, *, after: float = 0, event_id: str | None = None) -> str:
         """Ask both; it gives the answer that they agree on."""
         self.at += dt.timedelta(seconds=after)
         if isinstance(command, _OF_OPERATORS):
             command = dataclasses.replace(command, attempt=None, compensation=False)  # They name the task alone.
         if not bridge.is_modelled(command) or self._out_of_turn(command):
             return "not modelled"
-        decision = engine.decide(self.definition, self.now, command, at=self.at, world=self.world)
-        said = bridge.answer_of(decision)
-        if said in bridge.NOT_THE_MODELS:
-            return said
-        at = bridge.seconds(self.at)
-        assert at is not None
-        self.state, answer, sent = model.step(self.template, self.state, bridge.asked(self.definition, command), at)  # type: ignore[assignment]
-        if isinstance(decision, Accepted):
-            self.now = decision.snapshot
-        self._compare(command, said, answer, decision, sent)
-        return said
+        told = self.real(command, event_id)
+        if told.answer in bridge.NOT_THE_MODELS:
+            assert told.now == self.now
+            return told.answer
+        self.now = told.now
+        ask = bridge.asked(self.definition, command) | ({"event_id": event_id} if event_id else {})
+        self.state, answer, sent = model.step(self.template, self.state, ask, bridge.seconds(self.at))
+        self._compare(command, told, answer, sent)
+        return told.answer
 
     def _out_of_turn(self, command: c.Command) -> bool:
         """A step speaks only while it has its turn, and only about that; nothing from outside can say it."""
         if not isinstance(command, c.AwaitSignal):
             return False
         task = self.now.tasks[self.definition.task_positions[command.stage_name, command.task_name]]
-        return (
-            command.compensation
-            or command.attempt not in (None, task.attempt)
-            or task.state != "STARTED"
-            or self.now.state == "SUSPENDED"
-        )
+        current = not command.compensation and command.attempt in (None, task.attempt)
+        return not current or task.state != "STARTED" or self.now.state == "SUSPENDED"
+
+    def ask_what_fits(self, luck: random.Random, times: int) -> None:
+        """Ask several things in a row that suit the state, so that instances get somewhere."""
+        for _ in range(times):
+            if fitting := moves.fitting(self.definition, self.now):
+                self.ask(luck.choice(fitting))
+
+    def later(self, seconds: float) -> None:
+        """Let time pass, and every clock go off that is due."""
+        self.at += dt.timedelta(seconds=seconds)
+        for command in self.due():
+            self.ask(command)
 
     def due(self) -> list[c.Command]:
         """Give the clocks that are due."""
@@ -94,25 +130,22 @@ class Twins:
             due.append(c.ElapseInstanceTimeout())
         return due
 
-    def _compare(self, command: Any, said: str, answer: str, decision: Any, sent: tuple[dict[str, Any], ...]) -> None:
-        self.told.append(f"{bridge.seconds(self.at):g} {command} -> {said}")
-        self.state = bridge.settle_luck(self.state, self.definition, self.now)
+    def _compare(self, command: Any, told: Told, answer: str, sent: Iterable[dict[str, Any]]) -> None:
+        self.log.append(f"{bridge.seconds(self.at):g} {command} -> {told.answer}")
         faults = []
         # A repeated heartbeat, a clock that went off for nothing: applied without an event is nothing at all.
-        if said != answer and {said, answer} != {"nothing", "applied"}:
-            faults.append(f"the engine answers {said} ({getattr(decision, 'reason', '')}), the model {answer}")
+        if told.answer != answer and {told.answer, answer} != {"nothing", "applied"}:
+            faults.append(f"the engine answers {told.answer} ({told.reason}), the model {answer}")
+        self.state, misses = bridge.settle_luck(self.state, self.definition, self.now)
         seen = bridge.seen_in_the_engine(self.definition, self.now), bridge.seen_in_the_model(self.state)
-        faults += bridge.differences(*seen)
-        messages = []
-        if isinstance(decision, Accepted):
-            events = decision.events
-            messages = [bridge.message_of(one) for one in outgoing.messages(self.definition, self.now, events)]
-        faults += bridge.differences(_by_number(messages), _by_number(sent), "message ")
+        faults += misses + bridge.differences(*seen)
+        faults += bridge.differences(numbered(told.messages), numbered(sent), "message ")
         if faults:
-            raise Disagreement("\n".join([*faults, "", "after:", *self.told[-12:]]))
+            raise Disagreement("\n".join([*faults, "", "after:", *self.log[-12:], "", f"template: {self.template}"]))
 
 
-def _by_number(messages: Iterable[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+def numbered(messages: Iterable[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """Give messages ready to be compared, one by one."""
     # What was withdrawn is known by stage, task and attempt; the rest of a CancelTask shows the moment after the input.
     free = ("context", "output", "undoes_attempt")
     return {
