@@ -18,6 +18,7 @@ from tests.faults.records import OperationLog
 from tests.faults.services import Desk, HttpService, Memory
 from tests.faults.shapes import CLASSIC, QUEUES, Plan, prefixed
 from tests.faults.system import System
+from tests.faults.watchers import Watcher
 
 STARTERS = 3
 
@@ -45,11 +46,24 @@ class Cast:
         self.people = [self._person(name, other) for name, other in (PEOPLE, PEOPLE[::-1])]
         over_http = _OVER_HTTP if system.inbound else tuple(QUEUES)
         self.services = [self._http_service(queue) for queue in over_http]
+        self.watchers = [
+            Watcher(
+                user,
+                tokens[user],
+                ports=system.web_ports,
+                started=lambda: [one for starter in self.starters for one in list(starter.started.values())],
+                may_see=may_see,
+                folder=folder,
+                stop=self._stop,
+            )
+            for user, may_see in (("olivia", True), ("adam", True), ("delia", False))
+        ]
         self.broker_services = {queue: self._amqp_service(queue) for queue in QUEUES} if system.inbound else {}
 
     @property
     def _everybody(self) -> list[Driver | HttpService | AmqpService]:
-        return [*self.starters, self.operator, *self.people, *self.services, *self.broker_services.values()]
+        served: list[HttpService | AmqpService] = [*self.services, *self.broker_services.values()]
+        return [*self.starters, self.operator, *self.people, *self.watchers, *served]
 
     # --- what a run does with them --------------------------------------------------------------------------------
 

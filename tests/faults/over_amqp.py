@@ -11,6 +11,7 @@ import random
 import threading
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -42,7 +43,8 @@ def connect(port: int, **more: Any) -> Any:
 
 def let_go(connection: Any) -> None:
     """Drop a connection as it is, without a good-bye that somebody has to answer."""
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it was never open
         connection.transport.sock.close()
     with contextlib.suppress(Exception):
         connection.collect()

@@ -24,6 +24,8 @@ from tests import servers
 from tests.faults.launch import write_control
 from tests.tree import ROOT
 
+KILLED_BY_FAILPOINT = 137
+
 
 @dataclass(frozen=True)
 class Exit:
@@ -43,7 +45,8 @@ class Program:
         self.log = folder / f"{name}.log"
         self._control = folder / f"{name}.control"
         self._command = [sys.executable, "-m", "tests.faults.launch", str(self._control), *command]
-        self._env = dict(env)
+        self._failpoints = folder / f"{name}.failpoints"
+        self._env = {**env, "FAILPOINTS": f"@{self._failpoints}"}
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.RLock()
         self._wanted = False
@@ -70,7 +73,8 @@ class Program:
         """Start it again if it has ended and its time has come."""
         with self._lock:
             if self._process is not None and (code := self._process.poll()) is not None:
-                self.exits.append(Exit(self.name, time.time(), code, self._asked))
+                asked = self._asked or code == KILLED_BY_FAILPOINT
+                self.exits.append(Exit(self.name, time.time(), code, asked))
                 self._process = None
                 self._down_until = max(self._down_until, time.monotonic() + 0.2)
             if self._wanted and self._process is None and time.monotonic() >= self._down_until:
@@ -90,6 +94,12 @@ class Program:
     def resume(self) -> None:
         """Let it go on."""
         self._signal(signal.SIGCONT)
+
+    def arm(self, said: str) -> None:
+        """Have its code fail where it is told; nothing said: nowhere."""
+        new = self._failpoints.with_suffix(".new")
+        new.write_text(said)
+        new.replace(self._failpoints)
 
     def tell(self, *, offset: float = 0.0, full: bool = False) -> None:
         """Move its clock, fill its disk."""

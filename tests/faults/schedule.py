@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from workflows import failpoints
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -47,7 +49,10 @@ class Targets:
 # kind: (weight, seconds from, seconds to)
 _OF_PROGRAMS: Mapping[str, tuple[int, float, float]] = {
     "kill": (10, 0.1, 2.0), "term": (4, 0.1, 1.5), "pause": (7, 1.0, 8.0), "clock": (3, 3.0, 8.0),
+    "failpoint": (12, 1.0, 4.0),
 }  # fmt: skip
+# Where the code itself is made to fail; all but those that end a process harmlessly anyway.
+_POINTS = sorted(set(failpoints.POINTS) - {"shutdown", "step_begin", "step_end"})
 _OF_LINES: Mapping[str, tuple[int, float, float]] = {
     "cut": (6, 0.0, 0.0), "refuse": (3, 0.5, 4.0), "hold": (5, 1.0, 7.0), "delay": (5, 1.0, 6.0),
     "drop_reply": (6, 0.3, 2.0), "trickle": (3, 1.0, 4.0), "reset_after": (5, 0.5, 3.0),
@@ -115,6 +120,9 @@ def _drawn(rng: random.Random, at: float, target: str, kinds: Mapping[str, tuple
     _, least, most = kinds[kind]
     value, way = 0.0, ""
     match kind:
+        case "failpoint":
+            action = rng.choice(["kill", "kill", "kill", "raise", "raise", "sleep(1.5)"])
+            way = f"{rng.choice(_POINTS)}=nth({rng.choice([1, 1, 2, 3, 7])}, {action})"
         case "clock":
             # What a process writes down while its clock is wrong falls due that much later, so not hours.
             value = rng.choice([20.0, -20.0, 5.0, -5.0, 1.0, -1.0])

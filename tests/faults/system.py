@@ -169,6 +169,8 @@ class System:
                 program.kill(signal.SIGTERM, down=fault.seconds)
             case "pause":
                 program.pause()
+            case "failpoint":
+                program.arm(fault.way)
             case "clock":
                 self.offsets[program.name] = fault.value
                 self._tell()
@@ -194,6 +196,8 @@ class System:
         elif fault.target in self.programs:
             if fault.kind == "pause":
                 self.programs[fault.target].resume()
+            elif fault.kind == "failpoint":
+                self.programs[fault.target].arm("")
             elif fault.kind == "clock":
                 self.offsets.pop(fault.target, None)
                 self._tell()
@@ -218,6 +222,7 @@ class System:
         self.full = False
         self._tell()
         for program in self.programs.values():
+            program.arm("")
             program.resume()
         for port in self.real_ports:
             until(lambda port=port: _answers(port), seconds=90, what=f"the web process on port {port}")  # type: ignore[misc]

@@ -19,6 +19,7 @@ from tests.faults import checker, records
 from tests.faults.evidence import Violation
 from tests.faults.system import MARKER, Ground
 from tests.faults.trial import DRAINED_WITHIN, Trial
+from tests.faults.watchers import read_frames
 from tests.tree import ROOT
 
 # The last lines of tracebacks that the faults explain: a database, a broker, a Redis that went away, or took too long.
@@ -37,9 +38,12 @@ _BROKER = (
     r"^redis\.exceptions\.(ConnectionError|TimeoutError|BusyLoadingError)\b",
     r"^(amqp\.exceptions|kombu\.exceptions)\.\w+",
 )
+_INJECTED = r"^workflows\.failpoints\.Injected"
 EXPECTED: Mapping[str, Sequence[str]] = {
-    "sqlite": _SQLITE, "pg": _POSTGRESQL, "full": (*_POSTGRESQL, *_BROKER),
-}  # fmt: skip
+    "sqlite": (_INJECTED, *_SQLITE),
+    "pg": (_INJECTED, *_POSTGRESQL),
+    "full": (_INJECTED, *_POSTGRESQL, *_BROKER),
+}
 
 
 @dataclass
@@ -76,6 +80,8 @@ def judge(trial: Trial, *, profile: str) -> Verdict:
         depths=trial.depths,
         samples=trial.samples,
     )
+    ends = {key: int(one.row.last_sequence) for key, one in evidence.facts.instances.items()}
+    evidence.frames = read_frames(trial.folder / "frames.jsonl", ends)
     violations = checker.check(evidence)
     if not trial.drained:
         texts = trial.left_over[:20]
@@ -97,6 +103,7 @@ def judge(trial: Trial, *, profile: str) -> Verdict:
         "operations": dict(sorted(operations.items())),
         "effects": len(evidence.effects or ()),
         "deliveries": len(evidence.deliveries or ()),
+        "frames": len(evidence.frames),
         "quarantined": len(evidence.facts.quarantine),
         "drained": trial.drained,
         "seconds": {name: round(value, 1) for name, value in trial.timings.items()},
