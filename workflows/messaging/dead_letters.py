@@ -18,6 +18,8 @@ from workflows.messaging.receiving import dead_letter
 from workflows.runtime import quarantine
 
 MOST = 100
+QUIET_SECONDS = 0.5
+"""Nothing for so long: there are no more."""
 
 
 def peek(url: str, inbound: str, *, most: int = MOST, timeout: float = 2.0) -> list[Incoming]:
@@ -43,27 +45,24 @@ def _look(url: str, inbound: str, most: int, timeout: float, *, hold_at: dt.date
         with errors_as_bus_down():
             dead = dead_letter_queue(inbound)
             channel = connection.channel()
+            connection.on_delivery = taken.append
+            channel.basic_qos(0, most, False)
             try:
-                count = min(most, channel.queue_declare(dead, passive=True).message_count)
+                channel.basic_consume(dead, consumer_tag=dead)
             except NotFound:
                 return []
-            if not count:
-                return []
-            connection.on_delivery = taken.append
-            channel.basic_qos(0, count, False)
-            channel.basic_consume(dead, consumer_tag=dead)
-            # Fewer than were counted where somebody else takes them too.
+            # Not as many as the queue counts: it counts late, and somebody else may take them too.
             with contextlib.suppress(TimeoutError):
-                while len(taken) < count:
-                    connection.drain_events(timeout=timeout)
+                while len(taken) < most:
+                    connection.drain_events(timeout=min(timeout, QUIET_SECONDS))
         letters = [one.as_incoming() for one in taken]
         if hold_at is not None and letters:
             quarantine.hold_all([dead_letter(letter) for letter in letters], at=hold_at)
             with errors_as_bus_down():
                 channel.basic_ack(taken[-1].tag, multiple=True)
-                # The answer to this says that the broker has read the line before.
-                channel.close()
+        with errors_as_bus_down():
+            # What was only looked at lies where it lay once this is answered.
+            channel.close()
         return letters
     finally:
-        # With the connection goes what was only looked at: it lies where it lay.
         drop_amqp(connection)

@@ -56,7 +56,7 @@ class Queues:
         key = (id(connection), name)
         if key in self._declared and not again:
             return
-        if not any(_declare(connection, name, arguments) for arguments in self._choices(name)):
+        if not any(_declare(connection, name, arguments) for arguments in self._choices(connection, name)):
             raise Undeclarable(f"The queue {name} does not exist, and the server does not take our declaration.")
         self._declared = {one for one in self._declared if one[0] == id(connection)} | {key}
 
@@ -67,17 +67,23 @@ class Queues:
         except Undeclarable as error:
             logger.warning("%s", error)
 
-    def _choices(self, name: str) -> list[Mapping[str, Any]]:
+    def _choices(self, connection: Any, name: str) -> list[Mapping[str, Any]]:
         dead = dead_letter_queue(self._inbound)
         quorum = self._kind == "quorum"
         if name == dead:
-            # A newer server has a limit of deliveries of its own, and whoever looks at a letter counts as one.
-            kept = {"x-queue-type": "quorum"}
-            return [kept | {"x-delivery-limit": -1}, kept, {}] if quorum else [{}]
+            # RabbitMQ 4 has a limit of deliveries of its own, and whoever looks at a letter counts as one. To RabbitMQ 3,
+            # -1 is no "none" but the lowest limit there is: it would drop what somebody has looked at.
+            unlimited = {"x-delivery-limit": -1} if _major(connection) >= 4 else {}
+            return [unlimited | {"x-queue-type": "quorum"}, {}] if quorum else [{}]
         letters = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead}
         limit = {"x-delivery-limit": DELIVERY_LIMIT} if name == self._inbound else {}
         best = {"x-queue-type": "quorum", "x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
         return [letters | limit | best, letters, {}] if quorum else [letters, {}]
+
+
+def _major(connection: Any) -> int:
+    first = str(connection.server_properties.get("version", "")).partition(".")[0]
+    return int(first) if first.isdecimal() and connection.server_properties.get("product") == "RabbitMQ" else 0
 
 
 def _declare(connection: Any, name: str, arguments: Mapping[str, Any]) -> bool:
