@@ -80,9 +80,12 @@ def test_asked_to_end_amid_messages_it_acknowledges_what_it_has_done_and_leaves_
     assert first.process.wait(20) == 0
     done = actor("states").get("COMPLETED", 0)
     with Connection(rabbitmq_url) as connection:
-        queue = connection.SimpleQueue(place.environment["INBOUND_QUEUE"])
+        channel, queue = connection.default_channel, place.environment["INBOUND_QUEUE"]
         # The broker puts back what nobody acknowledged when it notices that the connection is gone.
-        until(lambda: queue.qsize() == count - done, what=f"{count - done} messages that are not done")
+        until(
+            lambda: channel.queue_declare(queue, passive=True).message_count == count - done,
+            what=f"{count - done} messages that are not done",
+        )
     place.worker("--only", "inbound")
     place.worker("--only", "inbound", "--concurrency", "2")
     until(lambda: actor("states") == {"COMPLETED": count}, what="the rest")
