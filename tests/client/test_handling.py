@@ -2,9 +2,11 @@
 
 import logging
 import math
+import re
 
 import pytest
 
+from tests.tree import ROOT
 from workflows import client
 from workflows.client import Services, TaskCancelled, TaskFailed, UnreadableMessage
 from workflows.client.testing import cancel_task, compensate_task, start_task
@@ -264,6 +266,18 @@ def test_wrong_uses_say_what_to_do(services):
     services.service("b_queue")(lambda task: None)
     with pytest.raises(ValueError, match="a_queue, b_queue"):
         services.handle(start_task())
+
+
+def test_the_example_of_the_guide_is_a_service(monkeypatch):
+    guide = (ROOT / "docs" / "services.md").read_text()
+    example = re.search(r"```python\n(.*?)```", guide, re.DOTALL).group(1)
+    served = []
+    monkeypatch.setattr(Services, "run", lambda services: served.append(services))
+
+    exec(example, {})  # noqa: S102
+
+    assert len([line for line in example.splitlines() if line]) <= 10
+    assert served[0].handle(start_task(context={"pizza": "Diavola"}))["output"] == {"oven": 2, "pizza": "Diavola"}
 
 
 def test_there_is_a_short_way(monkeypatch):
