@@ -71,8 +71,8 @@ class Queues:
         dead = dead_letter_queue(self._inbound)
         quorum = self._kind == "quorum"
         if name == dead:
-            # RabbitMQ 4 has a limit of deliveries of its own, and whoever looks at a letter counts as one. To RabbitMQ 3,
-            # -1 is no "none" but the lowest limit there is: it would drop what somebody has looked at.
+            # RabbitMQ 4 has a limit of deliveries of its own, and whoever looks at a letter counts as one. To
+            # RabbitMQ 3, -1 is no "none" but the lowest limit there is: it would drop what somebody has looked at.
             unlimited = {"x-delivery-limit": -1} if _major(connection) >= 4 else {}
             return [unlimited | {"x-queue-type": "quorum"}, {}] if quorum else [{}]
         letters = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead}
