@@ -55,9 +55,9 @@ class Watcher(Driver):
         self._rounds += 1
         known: dict[str, int] = {}
         try:
-            with _Wire(
-                f"http://127.0.0.1:{self._random.choice(self._ports)}", authorization=f"Bearer {self._token}"
-            ) as wire:
+            port = self._random.choice(self._ports)
+            wire = _Wire(f"http://127.0.0.1:{port}", authorization=f"Bearer {self._token}")
+            with wire:
                 started = self._offered()
                 for one in self._random.sample(started, min(_TOPICS, len(started))):
                     wire.say({"action": "subscribe", "topic": f"instance:{one}"})
