@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import logging
 import os
 import sys
 import tempfile
@@ -57,6 +58,7 @@ class Match:
     duel: Duel
     reference: str
     sent: list[str] = field(default_factory=list)
+    seen: int = 0
 
     @property
     def component(self) -> str:
@@ -84,6 +86,22 @@ class Match:
 
 
 # --- the two --------------------------------------------------------------------------------------
+
+
+class _Heard(logging.Handler):
+    """Keeps what was printed with a traceback: something that nobody had thought of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and record.exc_info[1] is not None:
+            error = record.exc_info[1]
+            self.said.append(f"{record.getMessage()}: {type(error).__name__}: {error}")
+
+
+_heard = _Heard()
 
 
 class _Held:
@@ -156,6 +174,8 @@ def _waits_for_a_lock() -> bool:
 
 
 def _answers(one: Outcome, other: Outcome) -> Iterator[str]:
+    yield from _heard.said
+    _heard.said.clear()
     for who, outcome in (("the first", one), ("the second", other)):
         if outcome.error is not None:
             yield f"{who} met {type(outcome.error).__name__}: {outcome.error}"
@@ -277,12 +297,12 @@ def _start_and_relay(match: Match) -> Any:
 def _stale(match: Match) -> Any:
     from workflows.engine.commands import SuspendWorkflow
 
-    return match.ask(SuspendWorkflow(), if_match=match.seen)  # type: ignore[attr-defined]
+    return match.ask(SuspendWorkflow(), if_match=match.seen)
 
 
 def _see(match: Match) -> None:
     _start(match)
-    match.seen = match.instance().last_sequence  # type: ignore[attr-defined]
+    match.seen = match.instance().last_sequence
 
 
 def _duels() -> Sequence[Duel]:
@@ -436,14 +456,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _set_up(folder: Path) -> None:
-    import logging
-
     import django
 
     os.environ["DJANGO_SETTINGS_MODULE"] = "orchestrator_site.settings_test"
     os.environ.setdefault("TEST_DATA_DIR", str(folder))
     django.setup()
-    logging.disable(logging.CRITICAL)
+    logging.getLogger().handlers[:] = [_heard]
     from tests.faults.planted import plant_from_environment
 
     plant_from_environment()

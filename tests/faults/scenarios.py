@@ -25,6 +25,7 @@ class Scenario:
     template: Mapping[str, Any]
     steps: Sequence[Step]
     behaviours: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    ends: str = "COMPLETED"
 
     @property
     def component(self) -> str:
@@ -224,12 +225,14 @@ SCENARIOS: Sequence[Scenario] = (
         workflow(stage("A", *_UNDONE), stage("B", service("c", on_failure="rollback", **retry(2)))),
         (start("rollback"),),
         {"c": ("fail", "fail")},
+        ends="ROLLED_BACK",
     ),
     Scenario(
         "rollback-fails",
         workflow(stage("A", *_UNDONE), stage("B", service("c"))),
         (start("rollback-fails"), act("rollback"), act("retry", task="A/a")),
         {"undo a": ("fail",), "c": ("silent",)},
+        ends="ROLLED_BACK",
     ),
     Scenario(
         "cancel",
@@ -240,6 +243,7 @@ SCENARIOS: Sequence[Scenario] = (
             say("cancel", "TaskCompleted", stage_name="S", task_name="c", event_id="late"),
         ),
         {"c": ("silent",)},
+        ends="CANCELLED",
     ),
     Scenario(
         "replay",
@@ -300,6 +304,7 @@ SCENARIOS: Sequence[Scenario] = (
         ),
         (start("steps"), say("steps", "Signal", name="go", payload=1, event_id="go")),
         {"three": ("fail",)},
+        ends="ROLLED_BACK",
     ),
     Scenario(
         "late",

@@ -77,8 +77,10 @@ class Sweep:
                 continue
             for mode in modes:
                 whole = self.play(scenario.name, mode=mode, at=None)
-                if whole["problems"]:
-                    report.found.append(Found(scenario.name, mode, 0, "unbroken", whole["problems"]))
+                ended = {one[0] for one in whole["outcome"]["instances"].values()} if whole["outcome"] else set()
+                if whole["problems"] or ended != {scenario.ends}:
+                    problems = [*whole["problems"], f"it ends as {whole['outcome']}, not {scenario.ends}"]
+                    report.found.append(Found(scenario.name, mode, 0, "unbroken", problems))
                     break
                 for hit, point in enumerate(whole["points"], 1):
                     turn += 1
