@@ -17,6 +17,8 @@ a process lives which does half of its work.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import signal
 import threading
@@ -33,6 +35,7 @@ from workflows.observability import metrics
 from workflows.observability.port import Port
 
 _LOOK_SECONDS = 1.0
+_M_ARENA_MAX = -8  # from glibc's malloc.h
 
 
 class Command(BaseCommand):
@@ -63,6 +66,7 @@ class Command(BaseCommand):
         if not 1 <= options["concurrency"] <= 64:
             raise CommandError("--concurrency takes 1 to 64.")
         ending = _Ending()
+        _keep_one_heap()
         wiring.connect()
         crew = wiring.Crew(wiring.jobs(only, concurrency=options["concurrency"]))
         metrics.watch(crew.reports)
@@ -107,6 +111,13 @@ class _Ending:
         if self._told.is_set():
             os._exit(128 + number)
         self._told.set()
+
+
+def _keep_one_heap() -> None:
+    # By default each thread gets a heap of its own from glibc, and keeps what it once needed. Python's lock lets one
+    # thread allocate at a time anyway.
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def _wanted(said: str | None) -> list[str] | None:
