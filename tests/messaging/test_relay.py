@@ -3,15 +3,16 @@
 import datetime as dt
 import json
 import threading
+from collections import deque
 
 import pytest
-from django.db import connections
+from django.db import connection, connections
 from django.utils import timezone
 
-from workflows.engine.commands import StartWorkflow
+from workflows.engine.commands import CancelWorkflow, StartWorkflow
 from workflows.messaging.adapters.database import DatabaseBus
 from workflows.messaging.adapters.memory import MemoryBroker, MemoryBus
-from workflows.messaging.relay import BATCH, Relay, relay_once
+from workflows.messaging.relay import BATCH, PROBE, Relay, relay_once
 from workflows.models import OutboxMessage
 from workflows.runtime import listeners, outbox
 from workflows.runtime.asking import Asked, Reference
@@ -151,3 +152,127 @@ def test_a_commit_wakes_the_relay(broker):
 
 def test_a_pause_grows_no_longer_than_a_minute():
     assert outbox.back_off(1_000_000) == dt.timedelta(seconds=60)
+
+
+def cancel(*references):
+    handle(*(Asked(CancelWorkflow(reason="x"), Reference("RELAY", ref), actor="tests") for ref in references))
+
+
+def sent_to(broker, queue):
+    return [json.loads(one.body)["event_name"] for one in broker.queues[queue]]
+
+
+def test_what_withdraws_a_task_waits_for_what_has_offered_it(broker):
+    at = timezone.now()
+    start("R-1", at=at)
+    broker.refuse = {"one_queue"}
+    relay_once(MemoryBus(broker), at)
+    cancel("R-1")
+    broker.refuse = set()
+
+    relay_once(MemoryBus(broker), timezone.now())
+
+    assert sent_to(broker, "one_queue") == []
+    assert sent_to(broker, "two_queue") == ["StartTask", "CancelTask"]
+    while (due := outbox.next_due()) is not None:
+        relay_once(MemoryBus(broker), due)
+    assert sent_to(broker, "one_queue") == ["StartTask", "CancelTask"]
+
+
+def test_one_relay_does_not_overtake_another(broker):
+    """While one relay has a task's first message in hand, the second finds the next message of that task."""
+    start("R-1")
+    in_hand, may_go_on = threading.Event(), threading.Event()
+
+    class Slow(MemoryBus):
+        def publish(self, messages):
+            in_hand.set()
+            assert may_go_on.wait(20)
+            return super().publish(messages)
+
+    def work():
+        try:
+            relay_once(Slow(broker), timezone.now())
+        finally:
+            connections.close_all()
+
+    first = threading.Thread(target=work)
+    first.start()
+    assert in_hand.wait(20)
+    cancel("R-1")
+
+    relay_once(MemoryBus(broker), timezone.now())
+    assert broker.queues["one_queue"] == broker.queues["two_queue"] == deque()
+    may_go_on.set()
+    first.join()
+    while (due := outbox.next_due()) is not None:
+        relay_once(MemoryBus(broker), due)
+
+    assert sent_to(broker, "one_queue") == sent_to(broker, "two_queue") == ["StartTask", "CancelTask"]
+
+
+def test_relays_at_once_keep_the_order_of_every_task(broker):
+    references = [f"R-{number}" for number in range(60)]
+    start(*references[:30])
+    ended = threading.Event()
+
+    def work():
+        try:
+            while not ended.is_set() or outbox.next_due() is not None:
+                relay_once(MemoryBus(broker), timezone.now(), most=7)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for number in range(0, 30, 5):
+        cancel(*references[number : number + 5])
+        start(*references[30 + number : 35 + number])
+    ended.set()
+    for thread in threads:
+        thread.join()
+
+    for queue in ("one_queue", "two_queue"):
+        told = [json.loads(one.body) for one in broker.queues[queue]]
+        for reference in references[:30]:
+            names = [one["event_name"] for one in told if one["business_ref_no"] == reference]
+            assert names == ["StartTask", "CancelTask"]
+    assert OutboxMessage.objects.exclude(state="SENT").count() == 0
+
+
+def test_a_relay_feels_with_a_few_whether_the_bus_is_back_and_then_sends_all_at_once(broker):
+    clock = [timezone.now()]
+    start(*(f"R-{number}" for number in range(PROBE)), at=clock[0])
+    relay = Relay(open_bus=lambda: MemoryBus(broker), now=lambda: clock[0])
+    relay.worker.doze = lambda seconds: None
+    broker.down = True
+    relay._work()
+    for _ in range(3):
+        clock[0] += dt.timedelta(seconds=8)
+        relay._work()
+    tries = list(OutboxMessage.objects.order_by("tries").values_list("tries", flat=True))
+    assert sum(tries) == 2 * PROBE + 3 * PROBE
+    clock[0] += dt.timedelta(seconds=8)
+
+    broker.down = False
+    for _ in range(3):
+        relay._work()
+
+    # Some of them would have had a longer pause.
+    assert OutboxMessage.objects.exclude(state="SENT").count() == 0
+
+
+def test_a_relay_that_dies_with_rows_in_hand_leaves_them_to_others(broker):
+    start("R-1")
+
+    class Dying(MemoryBus):
+        def publish(self, messages):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        relay_once(Dying(broker), timezone.now())
+
+    # On SQLite its claim has to pass first.
+    wait = dt.timedelta(0) if connection.vendor == "postgresql" else outbox.CLAIM
+    assert relay_once(MemoryBus(broker), timezone.now() + wait) == 2

@@ -54,7 +54,7 @@ class Claimed(NamedTuple):
     queue: str
     body: str
     tries: int
-    next_try_at: Any
+    next_try_at: dt.datetime
     task: tuple[Any, int, str]
     is_first: bool
 
@@ -163,7 +163,7 @@ def _read(rows: Iterable[Sequence[Any]]) -> Sequence[Claimed]:
             queue,
             body,
             tries,
-            moment,
+            _aware(moment),
             (_uuid(instance), position, queue),
             attempt == 1 and event == "StartTask",
         )
@@ -173,6 +173,12 @@ def _read(rows: Iterable[Sequence[Any]]) -> Sequence[Claimed]:
 
 def _dashed(key: Any) -> str:
     return str(key if isinstance(key, uuid.UUID) else uuid.UUID(hex=key))
+
+
+def _aware(moment: Any) -> dt.datetime:
+    # SQLite tells a moment as it was written, in UTC.
+    moment = dt.datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
 
 
 def _uuid(key: Any) -> uuid.UUID:
