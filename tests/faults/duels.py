@@ -1,14 +1,15 @@
 """Two at once on PostgreSQL: one is held at each place on its way, while the other does all that it can.
 
 No luck is involved: the first is stopped at its n-th failpoint, the second runs until it is done or waits for a lock,
-then the first goes on; for every n. As a program, with the name of an empty database:
+then the first goes on; for every n. As a program (TEST_DATABASE_URL names an empty database, else one is made):
 
-    TEST_DATABASE_URL=postgresql://… python -m tests.faults.duels [--duel NAME …]
+    python -m tests.faults.duels [--duel NAME …] [--broker amqp://…]
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime as dt
 import logging
 import os
@@ -441,8 +442,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--duel", action="append", default=[])
     parser.add_argument("--broker", help="the address of a RabbitMQ, for the duel late-confirm")
     given = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as folder:
-        _set_up(Path(folder))
+    with contextlib.ExitStack() as stack:
+        if "TEST_DATABASE_URL" not in os.environ:
+            from tests.faults.planted.hunt import database
+
+            os.environ["TEST_DATABASE_URL"] = stack.enter_context(database())
+        _set_up(Path(stack.enter_context(tempfile.TemporaryDirectory())))
         meetings, problems = 0, list[str]()
         if given.duel != ["late-confirm"]:
             _prepare()

@@ -334,6 +334,13 @@ SCENARIOS: Sequence[Scenario] = (
         {"a": ("mute",)},
     ),
     Scenario(
+        "open",
+        workflow(service("a", timeout_seconds=_LONG), human("b"), service("c", **retry(3, _LONG))),
+        (start("open"),),
+        {"a": ("silent",), "c": ("fail",)},
+        ends="RUNNING",
+    ),
+    Scenario(
         "start-twice",
         workflow(service("a")),
         (together("start-twice"), say("start-twice", "StartWorkflow", over_http=True)),

@@ -97,6 +97,11 @@ class Sweep:
         report.seconds = time.monotonic() - began
         return report
 
+    def keep(self, name: str, folder: Path) -> dict[str, Any]:
+        """Play a story unbroken, and leave everything in a folder."""
+        shutil.copytree(self._ready, folder)
+        return _in_a_process(lambda: _first(name, folder, mode="kill", at=None)) or {}
+
     def play(self, name: str, *, mode: str, at: int | None) -> dict[str, Any]:
         """Play a story, broken at one place (None: not at all), and give its end: points, outcome, problems."""
         self._plays += 1
@@ -271,10 +276,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--share", default="1/1", help="n/of: only every of-th place, beginning at the n-th")
     parser.add_argument("--first", action="store_true", help="stop telling after the first finding")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--keep", type=Path, help="break nothing; leave what the stories leave, each in a folder here")
     given = parser.parse_args(arguments)
     share = tuple(int(one) for one in given.share.split("/"))
     with _scratch() as folder:
         _set_up(folder)
+        if given.keep:
+            sweep = Sweep(folder / "plays")
+            return max(bool(sweep.keep(name, given.keep / name).get("problems", True)) for name in given.scenario)
         report = Sweep(folder / "plays").run(
             modes=given.mode or MODES, names=given.scenario, share=(share[0], share[1])
         )

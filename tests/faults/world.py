@@ -257,14 +257,21 @@ class World:
             replay.state_at(instance, max(1, instance.last_sequence // 2))
         own = [f"S6 {instance.pk}: {text}" for instance, texts in replay.check_all() for text in texts]
         connections.close_all()
-        found = facts.read(f"sqlite:///{self.folder / 'db.sqlite3'}")
-        found.now = self.now()
-        evidence = checker.Evidence(
-            facts=found,
-            operations=records.read_operations(self.folder / "operations.jsonl"),
-            effects=records.read_effects(self.folder / "ledger.sqlite3"),
-            deliveries=records.read_deliveries(self.folder / "ledger.sqlite3"),
-            frames=list(records.read_lines(self.folder / "frames.jsonl")),
-            depths={queue: checker.Depth(count) for queue, count in self.bus.depths().items()},
-        )
-        return own + [str(one) for one in checker.check(evidence)]
+        return own + [str(one) for one in checker.check(left_in(self.folder, now=self.now()))]
+
+
+def left_in(folder: Path, *, now: dt.datetime | None = None) -> checker.Evidence:
+    """Read what a play has left in its folder."""
+    found = facts.read(f"sqlite:///{folder / 'db.sqlite3'}")
+    found.now = now or NOON + dt.timedelta(seconds=float((folder / "clock").read_text()))
+    bus = FileBus(folder / "bus.sqlite3")
+    depths = {queue: checker.Depth(count) for queue, count in bus.depths().items()}
+    bus.close()
+    return checker.Evidence(
+        facts=found,
+        operations=records.read_operations(folder / "operations.jsonl"),
+        effects=records.read_effects(folder / "ledger.sqlite3"),
+        deliveries=records.read_deliveries(folder / "ledger.sqlite3"),
+        frames=list(records.read_lines(folder / "frames.jsonl")),
+        depths=depths,
+    )
