@@ -324,6 +324,21 @@ def test_all_that_match_are_seen_to_up_to_a_bound(operator: Caller):
     }
 
 
+def test_what_would_match_can_be_looked_at_first(operator: Caller):
+    (early,) = hold("a")
+    until = timezone.now().isoformat()
+    hold("b")
+    quarantine.hold(b"{", source="elsewhere", code="invalid_json", reason="?")
+
+    def shown(query: str) -> list[int]:
+        return [one["id"] for one in operator.get(f"quarantine/?{query}").json["results"]]
+
+    assert shown(f"received_until={until}") == [early]
+    assert len(shown("source=workflow_manager")) == 2
+    assert len(shown("source=elsewhere&code=invalid_json")) == 1
+    assert shown("source=elsewhere&code=unknown_instance") == []
+
+
 @pytest.mark.parametrize(
     ("body", "pointers"),
     [

@@ -147,6 +147,25 @@ def test_two_operators_at_once_see_to_each_message_once() -> None:
     assert WorkflowInstance.objects.count() == started
 
 
+def test_whoever_took_too_long_does_not_undo_what_another_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    publish()
+    message = held()
+    read = quarantine._read
+
+    def slowly(taken: QuarantinedMessage, *, by: str) -> object:
+        monkeypatch.setattr(quarantine, "_read", read)
+        quarantine.discard(message, by="mona", reason="quicker", at=LATER + dt.timedelta(seconds=61))
+        return read(taken, by=by)
+
+    monkeypatch.setattr(quarantine, "_read", slowly)
+
+    result = quarantine.resubmit_many([message.pk], by="olivia", at=LATER)[message.pk]
+
+    assert (result.over, result.answer.reason) == (False, "Somebody else has taken the message over meanwhile.")
+    message.refresh_from_db()
+    assert (message.state, message.resolved_by, message.resolution) == ("DISCARDED", "mona", "quicker")
+
+
 def test_all_that_match_are_found_oldest_first() -> None:
     messages = [held() for _ in range(3)]
     quarantine.discard(messages[1], by="olivia", reason="x", at=LATER)

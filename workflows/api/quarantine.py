@@ -30,6 +30,8 @@ class Quarantine(ApiView):
             query=(
                 parameters.several("state", QuarantineState, "Only messages in one of these states."),
                 parameters.text("code", "Only messages quarantined for this reason."),
+                parameters.text("source", "Only messages that came from there."),
+                parameters.moment("received_until", "Only messages that came no later."),
                 *parameters.PAGING,
             ),
         )
@@ -38,8 +40,9 @@ class Quarantine(ApiView):
     def get(self, request: Request) -> HttpResponse:
         """This will list messages."""
         rows = QuarantinedMessage.objects.filter(state__in=self.query["state"] or [QuarantineState.OPEN])
-        if self.query["code"] is not None:
-            rows = rows.filter(code=self.query["code"])
+        for name, column in (("code", "code"), ("source", "source"), ("received_until", "received_at__lte")):
+            if self.query[name] is not None:
+                rows = rows.filter(**{column: self.query[name]})
         return answer(paging.page(request._request, rows, keys=_NEWEST, query=self.query, render=_json))
 
 

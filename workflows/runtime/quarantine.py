@@ -175,8 +175,7 @@ def resubmit_many(
         else:
             message.resolved_at, message.resolved_by = None, ""
 
-    over = _settle(taken, settle)
-    return {key: Result(answer, key in over) for key, answer in answers.items()}
+    return _results(answers, over=_settle(taken, settle))
 
 
 def discard_many(keys: Sequence[int], *, by: str, reason: str, at: dt.datetime | None = None) -> Mapping[int, Result]:
@@ -184,8 +183,7 @@ def discard_many(keys: Sequence[int], *, by: str, reason: str, at: dt.datetime |
     moment = at or timezone.now()
     taken, answers = _take(keys, by=by, at=moment)
     over = _settle(taken, lambda message: message.mark_discarded(at=moment, by=by, resolution=reason))
-    answers |= dict.fromkeys(taken, Answer(Outcome.APPLIED))
-    return {key: Result(answer, key in over) for key, answer in answers.items()}
+    return _results({**answers, **dict.fromkeys(taken, Answer(Outcome.APPLIED))}, over=over)
 
 
 def _see_to(message: QuarantinedMessage, results: Mapping[int, Result]) -> Answer:
@@ -229,6 +227,15 @@ def _settle(taken: Mapping[int, QuarantinedMessage], settle: Callable[[Quarantin
                 if row.state != QuarantineState.OPEN:
                     over.append(row.pk)
     return frozenset(over)
+
+
+def _results(answers: Mapping[int, Answer], *, over: frozenset[int]) -> dict[int, Result]:
+    # Whoever took longer than a minute may have done it, but somebody else has the message now.
+    late = Answer(Outcome.REFUSED, code="wrong_state", reason="Somebody else has taken the message over meanwhile.")
+    return {
+        key: Result(late if answer.applied and key not in over else answer, key in over)
+        for key, answer in answers.items()
+    }
 
 
 def _elsewhere(message: QuarantinedMessage) -> Answer:

@@ -13,7 +13,8 @@ from workflows.models import WorkflowTemplate
 from workflows.runtime.projection import STEP_QUEUE, queue_of, undo_queue_of
 
 _KEPT = 2_000
-_NEWEST = 500
+_NEWEST = 200
+"""Of so many workflows, those published last, a queue is named also while it stands idle."""
 
 
 @dataclass(frozen=True, slots=True)

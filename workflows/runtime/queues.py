@@ -23,7 +23,7 @@ from workflows.runtime.queue_names import of_templates
 from workflows.runtime.sql import moment_of, written
 from workflows.runtime.traffic import Traffic
 
-MOST = 500
+MOST = 2_000
 """How many queues are told apart."""
 _LEAST_COUNTED = 1_000
 _LOOKED_THROUGH = 2_000
