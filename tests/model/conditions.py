@@ -3,8 +3,13 @@
 from typing import Any
 
 
-def holds(node: Any, context: dict) -> Any:
-    """What a condition comes to on the context; `false null 0 "" []` count as false."""
+def holds(node: Any, context: dict) -> bool:
+    """Whether a condition is met; `false null 0 "" []` count as false, and nothing else does."""
+    value = _value(node, context)
+    return isinstance(value, dict) or bool(value)
+
+
+def _value(node: Any, context: dict) -> Any:
     if not isinstance(node, dict):
         return node
     [(operator, given)] = node.items()
@@ -13,12 +18,12 @@ def holds(node: Any, context: dict) -> Any:
         return _look_up(given[0], context, given[1] if len(given) > 1 else None)
     if operator == "missing":
         return any(_look_up(path, context, holds) is holds for path in given)
-    values = [holds(one, context) for one in given]
+    if operator in ("and", "or"):
+        return (all if operator == "and" else any)(holds(one, context) for one in given)
+    if operator == "not":
+        return not holds(given[0], context)
+    values = [_value(one, context) for one in given]
     match operator:
-        case "and" | "or":
-            return (all if operator == "and" else any)(map(bool, values))
-        case "not":
-            return not values[0]
         case "==" | "!=":
             return _same(*values) == (operator == "==")
         case "in" if isinstance(values[1], list):

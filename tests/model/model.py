@@ -372,10 +372,9 @@ class _Work:
     def close_everything(self, state: str) -> None:
         """Cancel, or begin to roll back: whatever is open is withdrawn."""
         for key, task in self.tasks.items():
-            if task["state"] not in ("COMPLETED", "SKIPPED", "FAILED"):
-                task["withdrawn"] = task["run"]["live"]
-                self.withdraw(key, task["run"])
-                task["state"] = "CANCELLED"
+            task["withdrawn"] = task["run"]["live"]
+            self.withdraw(key, task["run"])
+            task["state"] = task["state"] if task["state"] in ("COMPLETED", "SKIPPED", "FAILED") else "CANCELLED"
         self.stages.update({name: "CANCELLED" for name, it in self.stages.items() if it in OPEN_STAGE})
         self.now["state"] = state
 
