@@ -256,6 +256,15 @@ class System:
         else:
             self.ground.postgresql.dump(self.database, self.folder / "database.sql")
 
+    def keep_server_logs(self) -> None:
+        """Keep what the servers have said."""
+        for name, server in self.ground.servers.items():
+            folder = self.folder / f"server-{name}"
+            folder.mkdir(exist_ok=True)
+            for path in [server.recipe.log, *server.recipe.folder.glob("logs/*.log")]:
+                with contextlib.suppress(OSError):
+                    shutil.copy(path, folder)
+
     def drop(self) -> None:
         """Throw the database and the queues away."""
         if self.inbound:

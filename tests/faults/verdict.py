@@ -116,6 +116,7 @@ def judge(trial: Trial, *, profile: str) -> Verdict:
 def keep(trial: Trial, verdict: Verdict, *, repeat: str) -> None:
     """Keep the evidence of a bad run: the database, and what is wrong in words."""
     trial.system.keep_database()
+    trial.system.keep_server_logs()
     lines = [f"Run again: {repeat}", *map(str, verdict.violations)]
     (verdict.folder / "violations.txt").write_text("\n".join(lines) + "\n")
 
