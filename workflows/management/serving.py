@@ -66,12 +66,13 @@ def serve(*, host: str, port: int, ready: Callable[[], None], finish: Callable[[
 
 
 def guard() -> None:
-    """This will see that a plain `daphne` ends soon after it was told to. Does nothing where no reactor runs."""
+    """This will see that a plain `daphne` takes many sockets and ends soon when told to. For whichever reactor runs."""
     from twisted.internet import reactor
 
     # The interface that the stubs know is written without `self`.
-    stopping: Any = reactor
-    stopping.addSystemEventTrigger("before", "shutdown", _Ending(broadcasting.end).begin)
+    running: Any = reactor
+    running.addSystemEventTrigger("before", "startup", _allow_many_sockets)
+    running.addSystemEventTrigger("before", "shutdown", _Ending(broadcasting.end).begin)
 
 
 def end_loop() -> None:
