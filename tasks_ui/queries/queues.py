@@ -99,8 +99,8 @@ def figures(look: Look, held: Sequence[Reason], *, troubled: bool, waiting_text:
     least = any(queue.depth_is_least for queue in look.queues)
     count = sum(one.count for one in look.backlog)
     quarantined = sum(one.count for one in held)
-    dead = sum(queue.depth for queue in look.queues if queue.use == "dead")
-    depth = sum(queue.depth for queue in look.queues) - dead
+    dead = sum(queue.depth or 0 for queue in look.queues if queue.use == "dead")
+    depth = sum(queue.depth or 0 for queue in look.queues) - dead
     in_hand = sum(queue.in_hand for queue in look.queues)
     letters = [Figure("Dead letters", "failed", "failed", dead, False, "the broker gave them up")] if dead else []
     return [

@@ -194,6 +194,8 @@ def test_a_broker_that_is_down_is_said_and_our_own_count_stands(queue: str, oper
 
     assert (said["depth"], said["depth_from"]) == (3, "database")
     assert said["broker"] == {"used": True, "error": "connection refused"}
+    inbound = operator.get("queues/workflow_manager/").json
+    assert (inbound["depth"], inbound["consumers"], inbound["use"]) == (None, None, "inbound")
 
 
 # --- What is not sent ---------------------------------------------------------------------------------------------

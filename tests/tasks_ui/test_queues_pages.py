@@ -147,6 +147,7 @@ def test_a_broker_that_is_down_is_said(browser_of, fleet, sound, ask):
         html = sound(client.get(path))
         assert "The broker does not answer." in html
         assert "connection &lt;refused&gt;" in html
+    assert "only the broker knows" in sound(client.get("/queues/workflow_manager/"))
 
 
 def test_it_leads_to_the_quarantine(browser_of, fleet, sound):

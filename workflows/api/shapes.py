@@ -144,7 +144,11 @@ _QUEUE: Mapping[str, Schema] = {
         "enum": ["work", "steps", "inbound", "dead"],
         "description": "Work for services; steps inside this site; what services report; dead letters.",
     },
-    "depth": {**NUMBER, "description": "What waits: in the broker, else the attempts that nobody has taken."},
+    "depth": {
+        "type": ["integer", "null"],
+        "minimum": 0,
+        "description": "What waits: in the broker, else the attempts that nobody has taken; null: only a broker knows.",
+    },
     "depth_from": {"type": "string", "enum": ["broker", "database"]},
     "depth_is_least": {"type": "boolean", "description": "Whether there may be more: it was not counted to the end."},
     "waiting": {**NUMBER, "description": "Live attempts that nobody has taken, as the database knows it."},

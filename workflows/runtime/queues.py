@@ -77,13 +77,14 @@ ORDER BY few.offered_at"""  # noqa: S608
 class Queue:
     """How one queue stands.
 
-    `depth` is what waits: in the broker where that is known (`from_broker`), else the attempts that nobody has taken.
+    `depth` is what waits: in the broker where that is known (`from_broker`), else the attempts that nobody has taken;
+    None for a queue of which only the broker knows.
     Where there is more than is `counted`, `waiting` and `in_hand` are at least so many. `consumers` None: only a
     broker knows.
     """
 
     name: str
-    depth: int
+    depth: int | None
     from_broker: bool
     waiting: int
     in_hand: int
@@ -98,7 +99,7 @@ class Queue:
     @property
     def depth_is_least(self) -> bool:
         """This will tell whether there may be more than `depth`."""
-        return not (self.counted or self.from_broker)
+        return not (self.counted or self.from_broker or self.depth is None)
 
     @property
     def use(self) -> str:
@@ -158,7 +159,7 @@ def look(
 ) -> Look:
     """This will tell how these queues stand, by default all of them: as many statements for one as for a hundred."""
     moment = at or timezone.now()
-    unsent = backlog.summary() if unsent is None else unsent
+    unsent, own = backlog.summary() if unsent is None else unsent, broker.own_queues()
     wanted = list(known_names(unsent) if names is None else names)
     said = broker.look(name for name in wanted if name != STEP_QUEUE)
     by_queue: dict[str, int] = defaultdict(int)
@@ -176,7 +177,7 @@ def look(
         queues.append(
             Queue(
                 name=name,
-                depth=waiting if depth is None else depth.messages,
+                depth=depth.messages if depth is not None else None if name in own else waiting,
                 from_broker=depth is not None,
                 waiting=waiting,
                 in_hand=total - waiting,
