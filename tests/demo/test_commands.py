@@ -83,7 +83,7 @@ def test_a_worker_works_until_it_is_told_to_stop(more):
         process.send_signal(signal.SIGTERM)
 
         assert process.wait(20) == 0
-        assert process.stdout.read() == ""
+        assert process.stdout.read() == "Stopped.\n"
 
 
 def test_a_worker_refuses_jobs_that_are_none(more):
