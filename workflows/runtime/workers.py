@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 REST = 5.0
 """Seconds between two looks when nothing wakes the thread: the safety net under the wake-ups, never the way."""
 LONGEST_BACK_OFF = 30.0
+HAND_BACK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._failures = 0
         self._began: float | None = None
+        self._handed_back = 0.0
 
     def start(self) -> None:
         """This will start the thread."""
@@ -118,8 +120,12 @@ class Worker:
             self._began = None
             self._stopping.wait(after)
             return 0
-        self._failures, self._began = 0, None
-        _hand_back_connection()
+        self._failures = 0
+        # Not after every turn: fetching it anew, and asking whether it lives, takes longer than much of the work.
+        if time.monotonic() - self._handed_back >= HAND_BACK_SECONDS:
+            _hand_back_connection()
+            self._handed_back = time.monotonic()
+        self._began = None
         return self._rest if pause is None else min(pause, self._rest)
 
 
