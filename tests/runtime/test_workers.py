@@ -25,6 +25,13 @@ def work():
         assert worker.join(5)
 
 
+def until(condition, seconds=10):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 class Counted:
     """Counts how often it is called; each answer is given once, the last one for ever."""
 
@@ -110,6 +117,60 @@ def test_stopping_does_not_wait_for_a_rest_nor_for_a_pause_after_a_failure(work,
 
     assert all(thread.join(5) for thread in threads)
     assert time.monotonic() - begin < 5
+
+
+def test_an_end_that_is_asked_for_just_before_a_turn_does_not_wait_for_a_rest(work, monkeypatch):
+    """The turn begins by forgetting what has woken it: the end, too."""
+    worker = Worker(name="test", work=lambda: None, rest=60)
+    forget = worker._woken.clear
+
+    def end_and_forget():
+        worker.stop()
+        forget()
+
+    monkeypatch.setattr(worker._woken, "clear", end_and_forget)
+    worker.start()
+
+    assert worker.join(10)
+
+
+def test_it_reports_how_it_is(work, monkeypatch, caplog):
+    monkeypatch.setattr(workers, "LONGEST_BACK_OFF", 60)
+    entered, go_on = threading.Event(), threading.Event()
+
+    def long():
+        entered.set()
+        go_on.wait(10)
+
+    busy, failing = work(long, rest=60), work(Counted(ZeroDivisionError("always")), rest=60)
+    assert entered.wait(5)
+
+    assert busy.report().alive
+    assert busy.report().busy_seconds > 0
+    go_on.set()
+    until(lambda: busy.report().busy_seconds == 0)
+    until(lambda: failing.report().failures == 1)
+    assert failing.report().alive
+    assert not failing.has_died
+
+
+def test_one_whose_thread_was_ended_by_its_work_has_died(work, caplog):
+    def die():
+        raise KeyboardInterrupt
+
+    worker = work(die)
+    until(lambda: worker.has_died)
+
+    assert not worker.report().alive
+    assert "has died" in caplog.text
+
+
+def test_one_that_was_told_to_end_has_not_died(work):
+    worker = work(lambda: None)
+    worker.stop()
+    assert worker.join(5)
+
+    assert not worker.has_died
 
 
 def test_one_that_was_never_started_has_ended():
