@@ -330,6 +330,7 @@ SCENARIOS: Sequence[Scenario] = (
             ),
             say("edited", "TaskCompleted", stage_name="S", task_name="a", attempt=1, event_id="first"),
             start("edited", "R-2"),
+            say("edited", "TaskCompleted", ref="R-2", stage_name="S", task_name="a", attempt=1, event_id="second"),
         ),
         {"a": ("mute",)},
     ),

@@ -102,28 +102,34 @@ class World:
         """Let everything come to rest: what was put off by something broken has its time, too."""
         for again in range(_PATIENCE):
             self.settle()
-            self._hand_in_again()
-            if again and not OutboxMessage.objects.exclude(state="SENT").exists() and not self.bus.depths():
+            due = deadlines.next_due()
+            soon = due is not None and due <= self.now() + dt.timedelta(seconds=PAUSE)
+            unsent = OutboxMessage.objects.exclude(state="SENT").exists()
+            if again and not (unsent or soon or self.bus.depths()):
                 return
             self.pass_time(PAUSE)
         self.settle()
 
-    def _hand_in_again(self) -> None:
+    def _hand_in_again(self) -> int:
         """Do what operators do about messages that met a bug of ours."""
-        for held in QuarantinedMessage.objects.filter(code="internal_error", state="OPEN"):
-            self.call("resubmit", f"quarantine/{held.pk}/resubmit/", {}, by="olivia", key=str(held.pk), step=-1)
+        held = list(QuarantinedMessage.objects.filter(code="internal_error", state="OPEN").values_list("pk", flat=True))
+        for key in held:
+            self.call("resubmit", f"quarantine/{key}/resubmit/", {}, by="olivia", key=str(key), step=-1)
+        if held:
+            self.pass_time(PAUSE)
+        return len(held)
 
     def settle(self) -> None:
         """Let everything happen that can: until nothing moves any more."""
         quiet = 0
         while quiet < 2 and self.troubles < 50:
             moved = 0
-            for work in (self._relay, self._serve, self._receive, self._run_steps, self._fire):
+            for work in (self._relay, self._serve, self._receive, self._run_steps, self._fire, self._hand_in_again):
                 try:
                     moved += work()
                 except Exception:
                     # As a worker's thread does: it goes on after a pause.
-                    self.troubles += 1
+                    self.troubles += 1  # bounded: what never works is told by how it all ends
                     self.pass_time(PAUSE)
                     moved += 1
             quiet = 0 if moved else quiet + 1

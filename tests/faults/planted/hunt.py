@@ -46,11 +46,11 @@ class Kill:
         return bool(self.seed) and self.clean_without
 
 
-def hunt(bug: Bug) -> Kill:
-    """Plant a bug and look for it, seed after seed."""
+def hunt(bug: Bug, *, of: int = _OF) -> Kill:
+    """Plant a bug and look for it, seed after seed; a seed picks one of `of` places."""
     began, kill = time.monotonic(), Kill(bug.name, bug.about)
     for seed in SEEDS:
-        for found_by, command in _commands(bug, seed):
+        for found_by, command in _commands(bug, seed, of):
             said = _run(command, bug.name)
             if said is not None:
                 kill.found_by, kill.seed, kill.said = found_by, seed, said
@@ -61,12 +61,12 @@ def hunt(bug: Bug) -> Kill:
     return kill
 
 
-def _commands(bug: Bug, seed: int) -> Iterator[tuple[str, list[str]]]:
+def _commands(bug: Bug, seed: int, of: int) -> Iterator[tuple[str, list[str]]]:
     if bug.sweep is not None:
         story, mode = bug.sweep
         yield (
             f"sweep `{story}`, {mode}",
-            ["tests.faults.sweep", "--first", "--scenario", story, "--mode", mode, "--share", f"{seed}/{_OF}"],
+            ["tests.faults.sweep", "--first", "--scenario", story, "--mode", mode, "--share", f"{seed}/{of}"],
         )
     if bug.duel is not None:
         broker = ["--broker", engines.rabbitmq().url] if bug.duel == "late-confirm" else []
