@@ -38,7 +38,7 @@ from workflows.runtime.workers import Worker
 logger = logging.getLogger(__name__)
 
 CHANNEL = "orchestrator_wake"
-GATHER = 0.01
+GATHER = 0.002
 """Seconds after a notification in which what happens goes into the next one."""
 IDLE = 20.0
 """Seconds after which a connection is given up that had nothing to say."""
