@@ -2,6 +2,8 @@
 
     ./run faults --profile sqlite|pg|full [--seed S | --seeds 1..20] [--instances N] [--faults F] [--minutes M]
 
+    ./run faults sweep | duels | planted | check [--help]     the parts without luck: see docs/faults.md
+
 The same seed gives the same load and the same faults at the same moments. A profile whose servers are missing on this
 machine is refused. The exit code is 0 when nothing is wrong, 1 when an invariant is broken, 2 when the harness is.
 """
@@ -26,8 +28,19 @@ from tests.faults.system import PROFILES, Ground
 from tests.tree import ROOT
 
 
+_OTHERS = {
+    "sweep": "tests.faults.sweep",
+    "duels": "tests.faults.duels",
+    "planted": "tests.faults.planted",
+    "check": "tests.faults.checker",
+}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what was asked for."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words and words[0] in _OTHERS:
+        os.execv(sys.executable, [sys.executable, "-W", "ignore", "-m", _OTHERS[words[0]], *words[1:]])
     asked = _read(arguments)
     seeds = list(asked.seeds or [asked.seed])
     seconds = asked.minutes * 60 if asked.minutes else max(15.0, asked.instances / 9, asked.faults * 1.1)
