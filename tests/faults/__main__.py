@@ -27,7 +27,6 @@ from tests.faults.cast import HarnessBroken
 from tests.faults.system import PROFILES, Ground
 from tests.tree import ROOT
 
-
 _OTHERS = {
     "sweep": "tests.faults.sweep",
     "duels": "tests.faults.duels",
@@ -40,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run what was asked for."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words and words[0] in _OTHERS:
-        os.execv(sys.executable, [sys.executable, "-W", "ignore", "-m", _OTHERS[words[0]], *words[1:]])
+        os.execv(sys.executable, [sys.executable, "-W", "ignore", "-m", _OTHERS[words[0]], *words[1:]])  # noqa: S606
     asked = _read(arguments)
     seeds = list(asked.seeds or [asked.seed])
     seconds = asked.minutes * 60 if asked.minutes else max(15.0, asked.instances / 9, asked.faults * 1.1)
