@@ -11,7 +11,6 @@ from django.views.decorators.http import require_safe
 from tasks_ui.queries import paging
 from tasks_ui.queries import queues as query
 from tasks_ui.visitors import overseers_only
-from workflows.conf import settings
 from workflows.runtime import backlog, quarantine
 from workflows.runtime import queues as runtime
 
@@ -40,7 +39,6 @@ def queues(request: Any) -> HttpResponse:
         "text": text,
         "after": after,
         "next": names[-1] if more else None,
-        "cap": settings.COUNT_CAP,
     }
     fragment = request.headers.get("X-Fragment") == "live"
     return render(request, f"tasks_ui/{'_queues' if fragment else 'queues'}.html", values)
@@ -66,7 +64,6 @@ def queue(request: Any, name: str) -> HttpResponse:
         "because": [group for group in query.unsent(look.backlog) if group.queue == name],
         "messages_unsent": query.as_messages(page.rows),
         "page": page,
-        "cap": settings.COUNT_CAP,
     }
     fragment = request.headers.get("X-Fragment") == "live"
     return render(request, f"tasks_ui/{'_queue' if fragment else 'queue'}.html", values)

@@ -19,6 +19,8 @@ from workflows.runtime.sql import moment_of, written
 
 SHORT, LONG = dt.timedelta(minutes=5), dt.timedelta(minutes=60)
 
+_MOST_ROWS = 5_000
+"""How many of the newest messages, and of the newest events, are looked at."""
 _DONE = (e.TASK_COMPLETED, e.TASK_FAILED)
 _UNDONE = (e.COMPENSATION_COMPLETED, e.COMPENSATION_FAILED)
 _TOLD = (e.TASK_STARTED, *_DONE, *_UNDONE)
@@ -52,6 +54,7 @@ class Window:
 
     sent: dt.timedelta
     taken: dt.timedelta
+    rows: int
 
     @property
     def whole(self) -> bool:
@@ -84,12 +87,16 @@ def read(*, at: dt.datetime) -> Moving:
     """This will read what came and went: four statements, each over no more rows than the cap."""
     sent, sent_back = _sent(at)
     taken, newest, taken_back = _taken(at)
-    window = Window(sent=sent_back, taken=taken_back)
+    window = Window(sent=sent_back, taken=taken_back, rows=_cap())
     queues = {
         name: Traffic(*_rates(sent.get(name, (0, 0)), sent_back), *_rates(taken.get(name, (0, 0)), taken_back))
         for name in sent.keys() | taken.keys()
     }
     return Moving(queues, _seen(newest), window)
+
+
+def _cap() -> int:
+    return min(_MOST_ROWS, int(settings.COUNT_CAP))
 
 
 def _rates(counts: tuple[int, int], back: dt.timedelta) -> tuple[float, float]:
@@ -103,7 +110,7 @@ def _rate(count: int, span: dt.timedelta) -> float:
 
 
 def _sent(at: dt.datetime) -> tuple[dict[str, tuple[int, int]], dt.timedelta]:
-    cap = int(settings.COUNT_CAP)
+    cap = _cap()
     with connection.cursor() as cursor:
         cursor.execute(_SENT, [written(at - SHORT), written(at - LONG), cap])
         rows = cursor.fetchall()
@@ -115,7 +122,7 @@ def _sent(at: dt.datetime) -> tuple[dict[str, tuple[int, int]], dt.timedelta]:
 
 def _taken(at: dt.datetime) -> tuple[dict[str, tuple[int, int]], dict[str, list[int]], dt.timedelta]:
     """How much was answered in both windows, and the newest events of those who work there."""
-    cap = int(settings.COUNT_CAP)
+    cap = _cap()
     with connection.cursor() as cursor:
         cursor.execute(_TAKEN, [written(at - SHORT), cap, *_TOLD, written(at - LONG)])
         rows = [(read_uuid(row[0]), *row[1:]) for row in cursor.fetchall()]
