@@ -246,7 +246,9 @@ class PostgreSQL(Server):
 
     def dump(self, database: str, to: Path) -> None:
         """Write a database into a file, as far as it can be had."""
-        program = Path(self.recipe.command[0]).parent / "pg_dump"
+        # Beside the server, or wherever else it is.
+        beside = Path(self.recipe.command[0]).resolve().parent / "pg_dump"
+        program = str(beside) if beside.exists() else "pg_dump"
         with to.open("wb") as file, contextlib.suppress(OSError):
             subprocess.run([program, self.url_of(database)], stdout=file, stderr=subprocess.DEVNULL, check=False)
 

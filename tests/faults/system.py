@@ -23,6 +23,7 @@ from tests.faults.schedule import Fault, Targets
 from tests.faults.shapes import CLASSIC, QUEUES
 from tests.proxy import Proxy, Way
 from tests.tree import ROOT
+from workflows.messaging.queues import Queues, dead_letter_queue
 
 PROFILES = ("sqlite", "pg", "full")
 SECRET = "secret of fault runs, which is long enough to be one: 0123456789abcdef"
@@ -255,6 +256,19 @@ class System:
                 source.backup(copy)
         else:
             self.ground.postgresql.dump(self.database, self.folder / "database.sql")
+
+    def declare_queues(self) -> None:
+        """Have the queues that nobody else declares before the first message: as the orchestrator declares them."""
+        if not self.inbound:
+            return
+        connection = over_amqp.connect(self.ground.broker.port)
+        try:
+            queues = Queues(self.inbound)
+            others = [f"{self.prefix}{queue}" for queue in QUEUES if queue not in CLASSIC]
+            for name in (*others, dead_letter_queue(self.inbound), self.inbound):
+                queues.make_sure_of(connection, name)
+        finally:
+            over_amqp.let_go(connection)
 
     def keep_server_logs(self) -> None:
         """Keep what the servers have said."""

@@ -68,6 +68,7 @@ def run(
         trial.timings["start"] = time.monotonic() - begun
         cast = Cast(system, load, ground.tokens, folder=folder)
         cast.publish()
+        system.declare_queues()
         say(f"seed {seed}: {instances} instances, {len(schedule)} faults in {seconds:.0f} s")
         before = _usage(system)
         cast.start()
