@@ -269,3 +269,26 @@ def test_a_queue_that_exists_otherwise_stays_and_is_told_once(rabbitmq_url, admi
     assert [record.getMessage() for record in caplog.records if "stays as it is" in record.getMessage()] != []
     assert sum("stays as it is" in record.getMessage() for record in caplog.records) == 1
     channel.queue_delete(f"{queue}.dead")
+
+
+def test_a_queue_that_confirms_nothing_holds_up_no_other(bus, admin, queue, monkeypatch):
+    monkeypatch.setattr(amqp_sending, "CONFIRM_SECONDS", 0.5)
+    mute, others = message(queue=queue), [message(queue=queue) for _ in range(3)]
+    sending = bus._sending
+    confirmed = sending._closed
+
+    def all_but_one(tag, multiple):
+        # As if the broker had said nothing of it, which is what a replicated queue without a leader does.
+        held = {one: number for one, number in sending._open.items() if sending._ids[number] == mute.message_id}
+        numbers = confirmed(tag, multiple)
+        sending._open.update(held)
+        return [number for number in numbers if number not in held.values()]
+
+    monkeypatch.setattr(sending, "_closed", all_but_one)
+
+    results = bus.publish([others[0], mute, *others[1:]])
+
+    assert [result is None for result in results] == [True, False, True, True]
+    assert sending._connection is None, "a late confirm must not meet a later tag"
+    monkeypatch.setattr(sending, "_closed", confirmed)
+    assert bus.publish([mute]) == [None]

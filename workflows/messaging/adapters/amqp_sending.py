@@ -58,7 +58,7 @@ class Sending:
                 self._begin()
                 results = self._send(messages)
                 missing = [number for number, result in enumerate(results) if result is _NO_QUEUE]
-                if missing:
+                if missing and self._connection is not None:
                     self._send_again(messages, missing, results)
             except BusDown:  # blocked: the connection is worth keeping
                 raise
@@ -156,11 +156,19 @@ class Sending:
                 except TimeoutError:
                     pass
             if not self.blocked:
-                raise TimeoutError(_NOT_CONFIRMED)
+                self._give_up()
+                return
             confirmed = any(result is None for result in self._results)
             self._open = {}
             if not confirmed:
                 raise BusDown(self.blocked)
+
+    def _give_up(self) -> None:
+        """This will let go of the connection: a late confirm must not meet a later tag. What is confirmed stays so."""
+        if all(result is _NOT_CONFIRMED for result in self._results):
+            raise TimeoutError(_NOT_CONFIRMED)
+        # A queue that confirms nothing (a replicated one without a leader, say) must not hold up all the others.
+        self.drop()
 
     def _send_again(self, messages: Sequence[Outgoing], missing: Sequence[int], results: list[str | None]) -> None:
         reasons: dict[str, str] = {}
