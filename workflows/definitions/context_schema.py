@@ -7,14 +7,17 @@ references that lead back to themselves or multiply.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from itertools import islice
-from typing import Any
-
-from jsonschema import Draft202012Validator
+from typing import TYPE_CHECKING, Any
 
 from workflows.definitions.problems import Problem, below
 from workflows.definitions.schema import Json
 
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
 MAX_SCHEMA_SIZE = 10_000
 """Nodes of a schema, those that its references lead to counted each time."""
 MAX_SCHEMA_HEIGHT = 48
@@ -45,7 +48,14 @@ _NOT_TAKEN = {
         "Only references of the form #/$defs/name are taken.",
     ),
 }
-_META = Draft202012Validator(Draft202012Validator.META_SCHEMA)
+
+
+@cache
+def _meta() -> Draft202012Validator:
+    # Not before there is something to check: see form_schema.validate.
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator(Draft202012Validator.META_SCHEMA)
 
 
 def check_context_schema(schema: dict[str, Json], *, pointer: str) -> Iterator[Problem]:
@@ -56,13 +66,13 @@ def check_context_schema(schema: dict[str, Json], *, pointer: str) -> Iterator[P
         return
     problems = [
         _bad(below(pointer, *error.absolute_path), f"Not JSON Schema 2020-12: {error.message[:200]}")
-        for error in islice(_META.iter_errors(schema), _MAX_PROBLEMS)
+        for error in islice(_meta().iter_errors(schema), _MAX_PROBLEMS)
     ]
     yield from problems
     for at, node in nodes.items():
         for keyword in [keyword for keyword in node if keyword in _NOT_TAKEN]:
             yield _bad(below(pointer + at, keyword), _NOT_TAKEN[keyword])
-        if node.get("$schema", _META.META_SCHEMA["$id"]) != _META.META_SCHEMA["$id"]:
+        if node.get("$schema", DIALECT) != DIALECT:
             yield _bad(below(pointer + at, "$schema"), "Only JSON Schema 2020-12 is taken.")
         if "$ref" in node and _target(node) not in nodes:
             yield _bad(below(pointer + at, "$ref"), "This refers to nothing in this schema, such as #/$defs/name.")

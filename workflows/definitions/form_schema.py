@@ -10,9 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import islice
-
-from jsonschema import Draft202012Validator
-from referencing.exceptions import Unresolvable
+from typing import TYPE_CHECKING
 
 from workflows.definitions.checks import (
     Check,
@@ -23,12 +21,14 @@ from workflows.definitions.checks import (
     quoted,
     text,
 )
-from workflows.definitions.context_schema import check_context_schema
+from workflows.definitions.context_schema import DIALECT, check_context_schema
 from workflows.definitions.formats import FORMATS
 from workflows.definitions.problems import Problem, below
 from workflows.definitions.schema import Json
-from workflows.definitions.schema_validator import describe_error, validator_of
 from workflows.definitions.strict_json import canonical
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
 
 MAX_FIELDS = 500
 MAX_PROBLEMS = 1_000
@@ -54,6 +54,11 @@ def validate(schema: Mapping[str, Json], value: Json) -> tuple[Problem, ...]:
 
     A property that is missing is told at its own pointer.
     """
+    # Not before somebody has filled something in: what comes with the library is memory that few workers ever need.
+    from referencing.exceptions import Unresolvable
+
+    from workflows.definitions.schema_validator import describe_error
+
     try:
         errors = list(islice(_compiled(canonical(schema)).iter_errors(value), MAX_PROBLEMS))
     except (RecursionError, Unresolvable):
@@ -66,6 +71,8 @@ def validate(schema: Mapping[str, Json], value: Json) -> tuple[Problem, ...]:
 
 @lru_cache(maxsize=512)
 def _compiled(schema: str) -> Draft202012Validator:
+    from workflows.definitions.schema_validator import validator_of
+
     return validator_of(json.loads(schema))
 
 
@@ -118,7 +125,7 @@ _notes: Mapping[str, Check] = {
 }
 _FORM: Mapping[str, Check] = {
     **_notes,
-    "$schema": choice(Draft202012Validator.META_SCHEMA["$id"]),
+    "$schema": choice(DIALECT),
     "type": choice("object"),
     "properties": _anything,
     "required": _names,
