@@ -383,7 +383,7 @@ def check_step(
 def main() -> None:
     """Explore all templates and print what was found."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--states", type=int, default=25_000, help="at most so many states of each template")
+    parser.add_argument("--states", type=int, default=16_000, help="at most so many states of each template")
     most = parser.parse_args().states
     total = 0
     for name, template in TEMPLATES.items():

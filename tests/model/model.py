@@ -114,13 +114,14 @@ class _Work:
         """`TaskPending`, an operator's retry (with a reason): the next attempt at once. A nudge begins no new round."""
         state = self.tasks[ask["stage"], ask["task"]]["state"]
         key, task, job = self.job(ask, undoing=state in BEING_UNDONE)
-        self.check_attempt(ask, job)
         undoing = job is task["undo"]
+        if not undoing or ask.get("compensation"):  # Else `attempt` counts the task's own attempts.
+            self.check_attempt(ask, job)
         _refuse("instance_suspended", when=self.now["state"] == "SUSPENDED" and not undoing)
         self.check_turn(task, job)
         again = state in BEING_UNDONE if undoing else state in UNDER_WAY or self.stuck(key)
         _refuse("attempt_closed", when=not again)
-        if state in ("FAILED", "COMPENSATION_FAILED") or (ask.get("reason") and not job["live"]):
+        if state in ("FAILED", "COMPENSATION_FAILED") or (state == "WAITING" and ask.get("reason") and not job["live"]):
             job["failures"] = 0
         self.now["state"] = "ROLLING_BACK" if undoing else self.now["state"]
         self.begin(key, job)
@@ -201,10 +202,12 @@ class _Work:
                 self.now.update(state="RUNNING", timed_out=False)
                 for key, task in self.tasks.items():  # What fell due takes effect now.
                     job = task["run"]
-                    if not overdue and job["live"] and job["timeout_at"] <= self.at and not self.doomed():
+                    if not overdue and job["live"] and job["timeout_at"] <= self.at:
                         self.fail_attempt(key, job, {"code": "timeout"})
                     if job["retry_at"]:
                         task["state"], job["again"] = "WAITING", job["retry_at"][1] <= self.at
+                    elif task["state"] == "FAILED" and self.policy(key) == "rollback":
+                        break
                 if self.now["ends_by"] <= self.at:
                     self.time_out_instance()
             case _:
@@ -309,7 +312,8 @@ class _Work:
     def follow(self) -> None:
         """Do all that the state as it stands asks for. Nothing does while the instance is suspended."""
         if self.now["state"] in ("RUNNING", "FAILED"):
-            self.close_everything("ROLLING_BACK") if self.doomed() else self.advance()
+            doomed = any(self.stuck(key) and self.policy(key) == "rollback" for key in self.plan)
+            self.close_everything("ROLLING_BACK") if doomed else self.advance()
         if self.now["state"] == "ROLLING_BACK":
             self.roll_back_further()
 
@@ -347,9 +351,6 @@ class _Work:
     def stuck(self, key: Key) -> bool:
         """FAILED under `halt`; and, as long as a suspension keeps its policy from being followed, under `rollback`."""
         return self.tasks[key]["state"] == "FAILED" and not self.done(key) and self.now["state"] not in GOING_BACK
-
-    def doomed(self) -> bool:
-        return any(self.policy(key) == "rollback" and self.stuck(key) for key in self.plan)
 
     def policy(self, key: Key) -> str:
         return self.plan[key].get("on_failure") or self.template.get("on_failure") or "halt"

@@ -6,19 +6,22 @@ Where the contract is silent the model follows the engine, which does what users
 
 - `StartTask` of a HUMAN task with a queue also carries `assigned_to`; a `CancelTask` of a compensation carries `output`
   and `undoes_attempt`, and (as its context) those of the moment after the input that withdrew it.
-- A step that a signal has woken is `SCHEDULED`: nobody has taken it again yet. During a rollback nobody waits for
-  signals: `wrong_state`.
+- A step that a signal has woken is `SCHEDULED`: nobody has taken it again yet. While suspended a signal is kept, and
+  wakes at resume. During a rollback nobody waits for signals: `wrong_state`.
 - A time-out is a result of the attempt: a `TaskFailed` that comes after it is a duplicate. What an operator does by
   hand is none: it comes too late (`attempt_closed`), unless the same result had been accepted before.
 - Who may not do it is told so before it is told that it is too late (403 before 409).
 - While suspended, a failed attempt leaves its task `FAILED`, also where another attempt will follow: at resume it is
   `WAITING`, its pause counted from the failure. Such a task, and one FAILED under `rollback` whose rollback will follow
   at resume, can be skipped or completed by an operator, which averts that; it cannot be failed.
-- At resume tasks are looked at in template order: what is overdue times out, until one fails under `rollback`.
+- At resume tasks are looked at in template order: what is overdue times out, what failed gets its next attempt or its
+  policy; the first that fails under `rollback` ends that, and what stood FAILED behind it stays so.
 - An operator's `skip/`, `complete/`, `fail/` on a task that is not being undone, during a rollback: `wrong_state`; and
-  `fail/` on one that is. `retry/` on one whose compensation is under way sends the compensation again.
-- `retry/` of a task `WAITING` between attempts begins a new round; a `TaskPending` does not.
-- A replay of what a rollback has not touched empties `claimed_by`; `output` and `outcome` stay until the next attempt.
+  `fail/` on one that is. `retry/` and `TaskPending` of a task whose compensation is under way (COMPENSATING) send the
+  compensation again without `"compensation": true` too, whatever `attempt` says, which then counts the task's own.
+- `retry/` of a task `WAITING` between attempts begins a new round; a `TaskPending` does not. Of a compensation between
+  attempts neither does.
+- A replay empties `claimed_by`; `output` and `outcome` stay until the next attempt.
 - An instance that is reopened by a replay has no time limit any more. `resume/` accepts a delay, also from SUSPENDED.
 - `complete/` on a task that a person had decided empties its `outcome`.
 - While a task is COMPENSATING or COMPENSATION_FAILED, `error` and `claimed_by` show the compensation.
@@ -34,7 +37,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
@@ -127,6 +130,36 @@ def test_the_engine_does_what_the_model_says():
     run_state_machine_as_test(Oracle, settings=_profile(examples=120, steps=30))
 
     assert Oracle.asked > 2_000, "the machine hardly asked anything"
+
+
+@settings(parent=_profile(examples=40, steps=1))
+@given(data=st.data(), template=moves.busy_templates(max_stages=3, max_tasks=4), context=contexts)
+def test_they_agree_on_long_walks(data, template, context):
+    """Some thousand steps a second: what is asked comes from a seed, not from Hypothesis."""
+    for seed in data.draw(st.lists(_SEEDS, min_size=3, max_size=3)):
+        luck = random.Random(seed)
+        twins = Twins(template, context=context, by=luck.choice(["ada", "fred"]), luck=luck.choice([0, 0.5, 0.99]))
+        for _ in range(60):
+            _walk(twins, luck)
+
+
+def _walk(twins: Twins, luck: random.Random) -> None:
+    match luck.choices(["clock", "late", "signal", "pause", "misplaced", "fitting"], [10, 3, 5, 3, 9, 70])[0]:
+        case "clock":
+            twins.later(luck.choice([0, 0.5, 40, 4000, 90_000]))
+        case "late":
+            twins.at += dt.timedelta(seconds=luck.choice([0.5, 61, 4000]))
+        case "signal":
+            twins.ask(c.SendSignal(luck.choice(["paid", "shipped"])))
+        case "pause":
+            twins.ask(luck.choice([c.SuspendWorkflow(), c.ResumeWorkflow()]))
+        case "misplaced":
+            task = luck.choice(twins.definition.tasks)
+            kind = luck.choice([c.CompleteTask, c.FailTask, c.BeginTask, c.RetryTask])
+            attempt, undoing = luck.choice([None, 1, 2, 3]), luck.random() < 0.3
+            twins.ask(kind(task.stage_name, task.task_name, attempt=attempt, compensation=undoing))
+        case "fitting":
+            twins.ask_what_fits(luck, 1)
 
 
 class OracleAtTheDoor(Oracle):
