@@ -5,10 +5,12 @@ import asyncio
 import pytest
 
 from tests.live.sockets import complete, reassign, start, threaded, websocket
+from workflows.engine.commands import StartWorkflow
 from workflows.live import broadcasting
 from workflows.live.groups import OVERLAP, number_of
 from workflows.models import HumanTask, WorkflowInstance
 from workflows.runtime import handling, listeners
+from workflows.runtime.asking import Asked, Reference
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.both_databases]
 
@@ -211,6 +213,35 @@ async def test_what_another_process_commits_is_noticed_nevertheless(people, work
         assert said["instances"]["changed"] == [str(answer.instance.id)]
         assert said[topic] == {"topic": topic, "sequence": done.instance.last_sequence, "changed": ["*"]}
         assert said["inbox"]["changed"] == ["*"]
+
+
+async def test_a_commit_is_one_message_however_much_it_has_changed(people, workflow, monkeypatch):
+    sent = []
+
+    class Counting:
+        async def group_send(self, group: str, message: dict) -> None:
+            sent.append(message)
+
+    def start_many() -> set[str]:
+        references = [f"A-{number}" for number in range(40)]
+        answers = handling.handle(
+            *(
+                Asked(command=StartWorkflow(one), target=Reference("LIVE", one, "Review"), actor="bot")
+                for one in references
+            )
+        )
+        return {str(answer.instance.id) for answer in answers}
+
+    async with websocket(people["olga"]) as socket:
+        await socket.ask("instances")
+        monkeypatch.setattr(broadcasting, "get_channel_layer", Counting)
+
+        ids = await threaded(start_many)()
+        # Told by looking: nothing was passed on.
+        await socket.hear_about(*ids, topic="instances", seconds=20)
+
+    assert len(sent) == 1
+    assert {change[0] for change in sent[0]["changes"]} == ids
 
 
 async def test_a_channel_layer_that_does_not_answer_makes_it_late_not_lost(people, workflow, monkeypatch):
