@@ -45,6 +45,7 @@ class KombuBus:
         self._channel: Any = None
         self._taken_from: tuple[str, ...] = ()
         self._arrived: list[Any] = []
+        self._look_again_at = 0.0
 
     def publish(self, messages: Sequence[Outgoing]) -> list[str | None]:
         """This will hand messages over. Raises BusDown; some may have been sent all the same."""
@@ -123,6 +124,7 @@ class KombuBus:
         self._taken_from = tuple(queues)
 
     def _gather(self, most: int, timeout: float) -> list[Any]:
+        self._give_back_what_others_left()
         end = time.monotonic() + timeout
         while not self._arrived and (left := end - time.monotonic()) > 0:
             self._drain(left)
@@ -131,6 +133,14 @@ class KombuBus:
         batch = self._arrived[:most]
         del self._arrived[:most]
         return batch
+
+    def _give_back_what_others_left(self) -> None:
+        # On Redis somebody has to look for what the dead had in hand. The library does when its wait for messages ends
+        # without an answer, and as it has the server answer each second, it never does.
+        restore = getattr(self._channel.qos, "restore_visible", None)
+        if restore is not None and time.monotonic() >= self._look_again_at:
+            self._look_again_at = time.monotonic() + VISIBLE_AGAIN_SECONDS / 10
+            restore(num=self._channel.unacked_restore_limit, interval=1)
 
     def _drain(self, seconds: float) -> bool:
         try:
