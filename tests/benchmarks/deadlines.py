@@ -74,6 +74,7 @@ def _measure(place: Place, options: argparse.Namespace) -> dict[str, Any]:
     while watch("deadlines") and time.monotonic() - began < 1.5 * _LONGEST[options.database]:
         amid += _events(actor, refs)
     seconds = time.monotonic() - began
+    memory = [_memory(worker.process.pid) for worker in place.workers]
     fired = watch("events", name="TaskFailed")
     assert fired == {"1": options.count}, fired
     return {
@@ -84,6 +85,7 @@ def _measure(place: Place, options: argparse.Namespace) -> dict[str, Any]:
         "events": len(amid),
         "p50_ms": [_ms(alone, 50), _ms(amid, 50)],
         "p99_ms": [_ms(alone, 99), _ms(amid, 99)],
+        "workers_mb": memory,
         "p99_ratio": round(_percentile(amid, 99) / _percentile(alone, 99), 2),
     }
 
@@ -92,6 +94,15 @@ def _events(actor: Actor, refs: Any) -> list[float]:
     chosen = [ref for _, ref in zip(range(_ROUND), refs, strict=False)]
     took: list[float] = actor("timed", refs=chosen, task="one", pause=_PAUSE)
     return took
+
+
+def _memory(process: int) -> dict[str, float]:
+    """What a process holds, and what it holds for itself alone with its share of what it shares; {} but on Linux."""
+    rollup = Path(f"/proc/{process}/smaps_rollup")
+    if not rollup.exists():
+        return {}
+    lines = [line.split() for line in rollup.read_text().splitlines()[1:]]
+    return {line[0].rstrip(":"): round(int(line[1]) / 1024, 1) for line in lines if line[0] in ("Rss:", "Pss:")}
 
 
 def _percentile(values: list[float], which: int) -> float:
