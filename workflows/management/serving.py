@@ -6,6 +6,7 @@ from __future__ import annotations
 from daphne.server import Server, twisted_loop  # isort: skip
 
 import asyncio
+import gc
 import os
 import resource
 import signal
@@ -44,10 +45,18 @@ def serve(*, host: str, port: int, ready: Callable[[], None], finish: Callable[[
     from channels.routing import get_default_application
 
     _allow_many_sockets()
+
+    def begin() -> None:
+        # What is there by now stays. Looking through all of it again and again would stop everything for a good part
+        # of a second each time, and every page with it.
+        gc.collect()
+        gc.freeze()
+        ready()
+
     server = _Drained(
         application=get_default_application(),
         endpoints=[f"tcp:port={port}:interface={host.replace(':', chr(92) + ':')}"],
-        ready_callable=ready,
+        ready_callable=begin,
         signal_handlers=False,
         ping_interval=PING_SECONDS,
         ping_timeout=PONG_SECONDS,
