@@ -170,7 +170,9 @@ def _header_fault(headers: bytes) -> Fault | None:
 
 
 def frame_handler(connection: Any, callback: Callable[..., Any]) -> Callable[[tuple[int, int, bytes]], bool]:
-    """This will make what py-amqp asks about each frame: deliveries are ours, everything else is the library's."""
+    """This will make what py-amqp asks about each frame: deliveries are ours where somebody wants them, the rest is the
+    library's.
+    """
     usual = library_frame_handler(connection, callback)
     coming: dict[int, Delivery] = {}
 
@@ -178,7 +180,7 @@ def frame_handler(connection: Any, callback: Callable[..., Any]) -> Callable[[tu
         kind, channel, payload = frame
         delivery = coming.get(channel)
         if delivery is None:
-            if kind == _METHOD and payload.startswith(_DELIVER):
+            if kind == _METHOD and payload.startswith(_DELIVER) and connection.on_delivery is not None:
                 connection.bytes_recv += 1
                 coming[channel] = Delivery(payload, connection.most_bytes)
                 return False
