@@ -60,6 +60,8 @@ class Match:
     reference: str
     sent: list[str] = field(default_factory=list)
     seen: int = 0
+    number: int = 0
+    queue: str = "shared"
 
     @property
     def component(self) -> str:
@@ -295,6 +297,26 @@ def _start_and_relay(match: Match) -> Any:
     return answer
 
 
+def _publish(match: Match) -> Any:
+    from workflows.runtime.publishing import publish_template
+
+    edited = {**match.duel.template, "component_name": match.component, "timeout_seconds": 1000 + match.number}
+    return publish_template(edited, by="olivia", at=NOON)
+
+
+def _lease(match: Match) -> Any:
+    from workflows.runtime import leasing
+
+    return leasing.lease(match.queue, worker_id="w", max_tasks=5, lease_seconds=60, actor="olivia", at=NOON)
+
+
+def _leased_once(match: Match, one: Outcome, other: Outcome) -> Iterator[str]:
+    yield from _answers(one, other)
+    held = [task["task_name"] for outcome in (one, other) for task in outcome.answer or ()]
+    if sorted(held) != sorted(set(held)):
+        yield f"leased to both: {held}"
+
+
 def _stale(match: Match) -> Any:
     from workflows.engine.commands import SuspendWorkflow
 
@@ -314,6 +336,12 @@ def _duels() -> Sequence[Duel]:
 
     check = workflow(human("check", timeout_seconds=60))
     pair = workflow(service("a"), service("b"), service("c", "a", "b"))
+    leased = workflow(service("a", task_queue="shared"), service("b", task_queue="shared"))
+
+    def begun_and_done(match: Match) -> None:
+        _start(match)
+        _on("CompleteTask", "a")(match)
+
     undone = workflow(service("a", **undo()), service("b"))
     return (
         Duel("approve-approve", check, _decide("fred"), _decide("fiona"), _one_wins, begun),
@@ -332,6 +360,14 @@ def _duels() -> Sequence[Duel]:
         Duel("relay-relay", pair, _relay, _relay, _sent_once, begun),
         Duel("gap", pair, _start_in_a_long_transaction, _start_and_relay, _all_sent),
         Duel("stale-version", pair, _on("CompleteTask", "a"), _stale, _version_counts, _see),
+        Duel("start-publish", pair, _start, _publish, _only_values),
+        Duel("replay-complete", pair, _on("ReplayTask", "a", reason="why"), _on("CompleteTask", "b"), _only_values,
+             begun_and_done),
+        Duel("suspend-complete", pair, _on("SuspendWorkflow"), _on("CompleteTask", "a"), _both_count, begun),
+        Duel("lease-lease", leased, _lease, _lease, _leased_once, begun),
+        Duel("lease-complete", leased, _lease, _on("CompleteTask", "a"), _only_values, begun),
+        Duel("rollback-rollback", undone, _on("RollBackWorkflow", reason="why"),
+             _on("RollBackWorkflow", reason="why"), _one_wins, begun),
         Duel("fire-fire", check, _fire, _fire, _either_of, begun),
     )  # fmt: skip
 
@@ -362,7 +398,7 @@ def run(names: Sequence[str] = ()) -> tuple[int, list[str]]:
         publish_template({**duel.template, "component_name": f"DUEL-{duel.name}"}, by="olivia", at=NOON)
         places, at = 1, 0
         while at <= places:
-            match = Match(duel, f"M-{at}-{uuid.uuid4().hex[:6]}")
+            match = Match(duel, f"M-{at}-{uuid.uuid4().hex[:6]}", number=at)
             duel.before(match)
             one, other, seen = meet(match, at or None)
             # Unheld, it tells how many places there are.
@@ -444,8 +480,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     with contextlib.ExitStack() as stack:
         if "TEST_DATABASE_URL" not in os.environ:
-            from tests.faults.planted.hunt import database
+            from tests.faults.planted.hunt import database, run_of_tests
 
+            stack.enter_context(run_of_tests())
             os.environ["TEST_DATABASE_URL"] = stack.enter_context(database())
         _set_up(Path(stack.enter_context(tempfile.TemporaryDirectory())))
         meetings, problems = 0, list[str]()

@@ -106,6 +106,21 @@ _OURS = (VARIABLE, "DJANGO_SETTINGS_MODULE", "TEST_DATA_DIR", "TEST_DATABASE_URL
 
 
 @contextlib.contextmanager
+def run_of_tests() -> Iterator[None]:
+    """Be a run of the tests, with servers of its own where there are none, unless this is part of one."""
+    if "TEST_DATA_DIR" in os.environ:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="orchestrator-hunt-") as folder:
+        os.environ["TEST_DATA_DIR"] = folder
+        try:
+            yield
+        finally:
+            engines.stop_all()
+            del os.environ["TEST_DATA_DIR"]
+
+
+@contextlib.contextmanager
 def database() -> Iterator[str]:
     """Make an empty database on PostgreSQL, and give its address."""
     import psycopg
@@ -145,13 +160,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--table", action="store_true", help="print the table as Markdown")
     given = parser.parse_args(arguments)
-    os.environ.setdefault("TEST_DATA_DIR", tempfile.mkdtemp(prefix="orchestrator-hunt-"))
     kills = []
-    for name in given.bug or BUGS:
-        kill = hunt(BUGS[name])
-        kills.append(kill)
-        print(f"{'caught' if kill.caught else 'NOT CAUGHT'} {kill.bug} by {kill.found_by} ({kill.seconds} s): {kill.said}",
-              file=sys.stderr, flush=True)  # fmt: skip
+    with run_of_tests():
+        for name in given.bug or BUGS:
+            kills.append(hunt(BUGS[name]))
+            kill = kills[-1]
+            print(f"{'caught' if kill.caught else 'NOT CAUGHT'} {kill.bug} by {kill.found_by} ({kill.seconds} s): {kill.said}",
+                  file=sys.stderr, flush=True)  # fmt: skip
     if given.table:
         print(table(kills))
     if given.json:
