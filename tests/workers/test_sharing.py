@@ -12,6 +12,18 @@ from tests.workers.places import Actor, Place, service, step, template, until
 pytestmark = pytest.mark.timeout(180)
 
 
+def completed(ref: str, task: str) -> dict[str, str]:
+    names = {"event_name": "TaskCompleted", "business_ref_no": ref, "component_name": "WORKERS"}
+    return names | {"stage_name": "S", "task_name": task, "task_type": "SERVICE"}
+
+
+def send(place: Place, url: str, messages: list[dict[str, str]]) -> None:
+    queue = place.environment["INBOUND_QUEUE"]
+    with Connection(url) as connection, connection.Producer() as producer:
+        for message in messages:
+            producer.publish(json.dumps(message), routing_key=queue, content_type="application/json")
+
+
 def test_two_workers_share_the_steps_and_each_runs_once(on_postgresql: Place):
     place, actor = on_postgresql, on_postgresql.actor()
     actor("publish", template=template("Nap", step("nap", "nap")))
@@ -66,13 +78,7 @@ def test_asked_to_end_amid_messages_it_acknowledges_what_it_has_done_and_leaves_
     actor("publish", template=template("One", service("one")))
     actor("start", workflow="One", refs=refs)
     first = place.worker("--only", "inbound")  # it makes the queue
-    with Connection(rabbitmq_url) as connection, connection.Producer() as producer:
-        for ref in refs:
-            message = {"event_name": "TaskCompleted", "business_ref_no": ref, "component_name": "WORKERS"}
-            message |= {"stage_name": "S", "task_name": "one", "task_type": "SERVICE"}
-            producer.publish(
-                json.dumps(message), routing_key=place.environment["INBOUND_QUEUE"], content_type="application/json"
-            )
+    send(place, rabbitmq_url, [completed(ref, "one") for ref in refs])
     until(lambda: actor("states").get("COMPLETED"), what="the first event")
 
     first.process.send_signal(signal.SIGTERM)
@@ -91,3 +97,26 @@ def test_asked_to_end_amid_messages_it_acknowledges_what_it_has_done_and_leaves_
     until(lambda: actor("states") == {"COMPLETED": count}, what="the rest")
     assert actor("events", name="TaskCompleted") == {"1": count}
     assert actor("events", name="InputRefused") == {}
+
+
+def test_thousands_of_messages_for_one_instance_hold_nobody_else_up(on_postgresql: Place, rabbitmq_url: str):
+    place, actor = on_postgresql, on_postgresql.actor()
+    place.environment["BROKER_URL"] = rabbitmq_url
+    tasks = [f"t{number}" for number in range(200)]
+    actor("publish", template=template("Hot", *(service(task) for task in tasks), service("last", parent_task=tasks)))
+    actor("publish", template=template("Other", service("one")))
+    actor("start", workflow="Hot", refs=["HOT"])
+    others = [f"O-{number}" for number in range(40)]
+    actor("start", workflow="Other", refs=others)
+    for _ in range(2):
+        place.worker("--only", "inbound")
+    # Each result ten times, and the other instances' events at the end of all that.
+    send(place, rabbitmq_url, [completed("HOT", task) for task in tasks * 10])
+    send(place, rabbitmq_url, [completed(ref, "one") for ref in others[20:]])
+
+    slowest = max(took for ref in others[:20] for took in actor("timed", refs=[ref], task="one", pause=0.02))
+    until(lambda: actor("states") == {"COMPLETED": 40, "RUNNING": 1}, what="the others' end")
+
+    assert slowest < 2.0, "an event of another instance waited for the hot one"
+    assert actor("events", name="TaskCompleted") == {"1": 40, "200": 1}
+    assert actor("disagreements") == []

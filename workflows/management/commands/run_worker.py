@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import os
 import signal
 import threading
@@ -72,6 +73,9 @@ class Command(BaseCommand):
         metrics.watch(crew.reports)
         port = _open_port(options["host"], options["port"], crew)
         crew.start()
+        # What is there by now stays: nothing of it needs to be looked through again by the garbage collector.
+        gc.collect()
+        gc.freeze()
         where = f" Health and metrics: {options['host']}:{port.number}." if port else ""
         self._say(f"Working: {', '.join(job.worker.name for job in crew.jobs)}.{where} Stop with Ctrl-C.")
         dead: list[str] = []
