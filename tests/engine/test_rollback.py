@@ -239,8 +239,26 @@ def test_compensations_may_be_retried_by_policy():
     assert story.when(not_undone("a")) == ["CompensationFailed", "RollbackFailed"]
     assert story.when(operator_retries("a")) == ["RollbackResumed", "CompensationScheduled"]
     assert story.when(not_undone("a")) == ["CompensationFailed", "RetryScheduled"]
-    assert story.when(pending("a")) == ["CompensationScheduled"]
+    assert story.when(pending("a", compensation=True)) == ["CompensationScheduled"]
     assert story.later(1000) == []
+
+
+def test_an_operators_retry_between_attempts_to_undo_begins_a_new_round():
+    story = given(workflow(service("a", **undo(**retry(2, 10))), service("z")), *DONE, not_undone("a"))
+
+    story.when(operator_retries("a", compensation=True))
+    assert story.when(not_undone("a")) == ["CompensationFailed", "RetryScheduled"]
+    story.when(pending("a", compensation=True))
+    assert story.when(not_undone("a")) == ["CompensationFailed", "RollbackFailed"]
+
+
+@pytest.mark.parametrize("nudge", [pending("a"), pending("a", attempt=1), operator_retries("a")])
+def test_a_nudge_that_means_the_task_does_not_undo_it_twice(nudge):
+    story = given(ONE, *DONE)
+
+    assert story.when(nudge) == []
+    assert story.refused == "attempt_closed"
+    assert story.messages(since=3) == ["CompensateTask a#1"]
 
 
 def test_a_compensation_without_delay_is_retried_at_once():
@@ -259,7 +277,7 @@ def test_compensations_may_run_out_of_time():
 
 
 def test_a_nudge_of_a_compensation_supersedes_the_old_attempt():
-    story = given(ONE, *DONE, pending("a"))
+    story = given(ONE, *DONE, pending("a", compensation=True))
 
     assert story.messages(since=3) == ["CompensateTask a#1", "CompensateTask a#2"]
     story.when(undone("a", attempt=1))
@@ -458,7 +476,7 @@ def test_a_person_finds_an_undoing_closed_that_an_operator_skipped():
 
 
 def test_a_nudge_of_an_undoing_by_a_person_takes_the_claim_away():
-    story = given(by_person(), *DONE, claimed("a", compensation=True), operator_retries("a"))
+    story = given(by_person(), *DONE, claimed("a", compensation=True), operator_retries("a", compensation=True))
 
     assert story["a"].compensation.claimed_by is None
     story.when(decided("a", compensation=True, attempt=1))

@@ -113,7 +113,7 @@ class _Work:
     def pending(self, ask: dict) -> None:
         """`TaskPending`, an operator's retry (with a reason): the next attempt at once. A nudge begins no new round."""
         state = self.tasks[ask["stage"], ask["task"]]["state"]
-        key, task, job = self.job(ask, undoing=state in BEING_UNDONE)
+        key, task, job = self.job(ask, undoing=state == "COMPENSATION_FAILED")
         undoing = job is task["undo"]
         if not undoing or ask.get("compensation"):  # Else `attempt` counts the task's own attempts.
             self.check_attempt(ask, job)
@@ -121,7 +121,9 @@ class _Work:
         self.check_turn(task, job)
         again = state in BEING_UNDONE if undoing else state in UNDER_WAY or self.stuck(key)
         _refuse("attempt_closed", when=not again)
-        if state in ("FAILED", "COMPENSATION_FAILED") or (state == "WAITING" and ask.get("reason") and not job["live"]):
+        if state in ("FAILED", "COMPENSATION_FAILED") or (
+            state in ("WAITING", "COMPENSATING") and ask.get("reason") and not job["live"]
+        ):
             job["failures"] = 0
         self.now["state"] = "ROLLING_BACK" if undoing else self.now["state"]
         self.begin(key, job)

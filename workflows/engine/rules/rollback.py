@@ -133,7 +133,8 @@ def retry(draft: Draft, command: c.RetryTask, position: int, world: World) -> Re
     if task.state not in UNDOING:
         return _closed(draft, position)
     go_on_undoing(draft)
-    send(draft, world, position, new_round=task.state == TaskState.COMPENSATION_FAILED)
+    by_operator_between_attempts = was.state == TaskState.WAITING and command.reason is not None
+    send(draft, world, position, new_round=task.state == TaskState.COMPENSATION_FAILED or by_operator_between_attempts)
     return None
 
 

@@ -115,7 +115,8 @@ def retry(draft: Draft, command: c.RetryTask, world: World) -> Refusal:
     if isinstance(position, Rejected):
         return position
     task = draft.tasks[position]
-    if command.compensation or task.state in UNDOING:
+    # One that is being undone is done itself: only who means the undoing sends that again before it has failed.
+    if command.compensation or task.state == TaskState.COMPENSATION_FAILED:
         return rollback.retry(draft, command, position, world)
     if refusal := _other_attempt(draft, position, command.attempt) or ended(draft) or suspended(draft):
         return refusal
