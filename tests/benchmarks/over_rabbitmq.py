@@ -29,7 +29,7 @@ QUEUES = (
 )
 WARM_UP = 20
 PREFETCH = 200
-PATIENCE = 120
+PATIENCE = 30
 
 
 class Services:
