@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections import Counter
@@ -40,9 +41,13 @@ class Cast:
         self._logs: list[OperationLog] = []
         self._memory = Memory()
         self._publisher = self._client("admin", "publisher")
+        self._editor = self._client("olivia", "editor")
         begun = time.monotonic()
         self.starters = [self._starter(part, begun) for part in range(STARTERS)]
-        self.operator = Operator(plan, self._client("olivia", "operator"), begun=begun, stop=self._stop)
+        self._editions = random.Random(f"{plan.seed}/editions")
+        self.operator = Operator(
+            plan, self._client("olivia", "operator"), begun=begun, stop=self._stop, republish=self._republish
+        )
         self.people = [self._person(name, other) for name, other in (PEOPLE, PEOPLE[::-1])]
         over_http = _OVER_HTTP if system.inbound else tuple(QUEUES)
         self.services = [self._http_service(queue) for queue in over_http]
@@ -75,6 +80,13 @@ class Cast:
             )
             if not answer.ok:
                 raise HarnessBroken(f"{template['workflow_name']} was not published: {answer}")
+
+    def _republish(self) -> None:
+        """Publish one of them again with another text: a new version, also while nobody may answer."""
+        template = self._editions.choice(prefixed(self._system.prefix)[:4])
+        template["stages"][0]["tasks"][0]["title"] = f"Edition {self._editions.randrange(10**6)}"
+        name = template["workflow_name"]
+        self._editor.ask("/api/v1/templates/", template, kind="read", key=name, request={"again": True})
 
     def start(self) -> None:
         """Let everybody begin."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -21,8 +21,11 @@ class Operator(Driver):
 
     pause = 0.3
 
-    def __init__(self, plan: Plan, client: Client, *, begun: float, stop: threading.Event) -> None:
+    def __init__(
+        self, plan: Plan, client: Client, *, begun: float, stop: threading.Event, republish: Callable[[], None]
+    ) -> None:
         super().__init__("operator", stop)
+        self._republish = republish
         self._client = client
         self._plan = plan
         self._begun = begun
@@ -44,6 +47,9 @@ class Operator(Driver):
                 self._do(act, instance)
         if self.calm or self._rng.random() < 0.3:
             self._repair()
+        elif self._rng.random() < 0.05:
+            # A new version, under those who run on the old one.
+            self._republish()
 
     def _find(self, reference: str) -> Mapping[str, Any] | None:
         found = self._client.get(f"/api/v1/instances/?business_ref_no={quote(reference)}&component_name={COMPONENT}")
