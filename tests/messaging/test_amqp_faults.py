@@ -151,9 +151,11 @@ def test_a_consumer_whose_line_is_cut_takes_again(line, bus, queue):
     assert consume(bus, desk, queue) == 1
     line.cut()
 
-    with contextlib.suppress(BusDown):
-        consume(bus, desk, queue, timeout=0.2)
-    bus.publish([message(queue)])
+    assert is_down(lambda: consume(bus, desk, queue, timeout=5))
+    assert condition.read().state == condition.DOWN
+    assert not is_down(lambda: consume(bus, desk, queue, timeout=0.1))
+    assert condition.read().state == condition.WORKS
+    until(lambda: not is_down(lambda: bus.publish([message(queue)])))
 
     until(lambda: not consume_calmly(bus, desk, queue) and len(desk.taken) >= 2)
 

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 
 WORKS, BLOCKED, DOWN, UNKNOWN = "works", "blocked", "down", "unknown"
+SENDING, TAKING = "sending", "taking"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,19 +19,21 @@ class Condition:
     since: float
 
 
+_UNKNOWN = Condition(UNKNOWN, "", time.time())
+_WORST_FIRST = (DOWN, BLOCKED, WORKS, UNKNOWN)
 _lock = threading.Lock()
-_now = Condition(UNKNOWN, "", time.time())
+_parts: dict[str, Condition] = {}
 
 
-def note(state: str, reason: str = "") -> None:
-    """This will remember how the broker was found."""
-    global _now
-    if _now.state == state == WORKS:
+def note(state: str, reason: str = "", *, part: str = SENDING) -> None:
+    """This will remember how the broker was found by those who send, or by those who take."""
+    before = _parts.get(part, _UNKNOWN)
+    if before.state == state == WORKS:
         return
     with _lock:
-        _now = Condition(state, reason, _now.since if _now.state == state else time.time())
+        _parts[part] = Condition(state, reason, before.since if before.state == state else time.time())
 
 
 def read() -> Condition:
-    """This will tell how the broker was found the last time that this process sent something."""
-    return _now
+    """This will tell how the broker was found the last time that this process had to do with it, the worse of both."""
+    return min([_UNKNOWN, *_parts.values()], key=lambda one: _WORST_FIRST.index(one.state))

@@ -37,7 +37,13 @@ class AmqpBus:
 
     def consume(self, handle: Handler, *, queues: Sequence[str], max_messages: int, timeout: float) -> int:
         """This will hand over deliveries, and acknowledge them once they have been dealt with."""
-        return self._receiving.take(handle, queues=queues, most=max_messages, timeout=timeout)
+        try:
+            count = self._receiving.take(handle, queues=queues, most=max_messages, timeout=timeout)
+        except BusDown as error:
+            condition.note(condition.DOWN, str(error), part=condition.TAKING)
+            raise
+        condition.note(condition.WORKS, part=condition.TAKING)
+        return count
 
     def tend(self) -> None:
         """This will answer the broker's heartbeats where nothing is sent, and notice an alarm or its end."""
