@@ -19,7 +19,7 @@ class Broker:
     def __init__(self, url: str) -> None:
         self.url = url
         name = uuid.uuid4().hex[:10]
-        self.queue, self.inbound, self.dead = f"client-{name}", f"client-{name}-in", f"client-{name}-dead"
+        self.queue, self.inbound, self.dead = f"client-{name}", f"client-{name}-in", f"client-{name}-in.dead"
         parts = urlsplit(url)
         self._connection = amqp.Connection(
             f"{parts.hostname}:{parts.port or 5672}",
@@ -32,12 +32,7 @@ class Broker:
         self.channel.auto_decode = False
         self.channel.queue_declare(self.inbound, durable=True, auto_delete=False)
         self.channel.queue_declare(self.dead, durable=True, auto_delete=False)
-        self.channel.queue_declare(
-            self.queue,
-            durable=True,
-            auto_delete=False,
-            arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": self.dead},
-        )
+        self.channel.queue_declare(self.queue, durable=True, auto_delete=False)
 
     def send(self, *messages, queue=None):
         for message in messages:

@@ -9,7 +9,6 @@ import pytest
 from tests.client.broker import Broker, until, work
 from workflows.client import Services, SqliteAnswers, TaskFailed
 from workflows.client.testing import cancel_task, compensate_task
-from workflows.messaging.queues import Queues
 
 
 @pytest.fixture
@@ -220,9 +219,8 @@ def test_a_queue_that_nobody_has_made_is_made(broker, serve):
             return False
 
     until(made, what="the queue")
-    # As the orchestrator itself declares it, else the broker would refuse.
-    best = Queues(broker.inbound)._choices(broker.queue)[0]
-    broker.channel.queue_declare(broker.queue, durable=True, auto_delete=False, arguments=dict(best))
+    # As everybody declares one, else the broker would refuse.
+    broker.channel.queue_declare(broker.queue, durable=True, auto_delete=False)
     broker.send(work())
     assert len(broker.answers(1)) == 1
 

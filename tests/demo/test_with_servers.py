@@ -74,9 +74,9 @@ def test_a_service_of_ones_own_works_over_the_broker(tmp_path, addresses):
         assert message.properties["message_id"] == task["message_id"]
         keys = ("business_ref_no", "component_name", "stage_name", "task_name", "task_type", "attempt")
         result = {**{key: task[key] for key in keys}, "event_name": "TaskCompleted", "output": {"eta": 20}}
-        answers = connection.SimpleQueue(addresses["INBOUND_QUEUE"])
-        answers.put(b"{bad", content_type="application/json", content_encoding="utf-8")
-        answers.put(result)
+        answers = connection.Producer(routing_key=addresses["INBOUND_QUEUE"])
+        answers.publish(b"{bad", content_type="application/json", content_encoding="utf-8")
+        answers.publish(result)
         message.ack()
 
         (instance,) = get(site, "instances/?business_ref_no=R-1")["results"]
@@ -86,4 +86,3 @@ def test_a_service_of_ones_own_works_over_the_broker(tmp_path, addresses):
         )
         assert site.stop(signal.SIGTERM) == 0
         queue.close()
-        answers.close()

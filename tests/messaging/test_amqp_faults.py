@@ -255,9 +255,9 @@ def test_queues_are_declared_to_keep_everything(rabbitmq_url, admin, queue_kind)
         letters |= {"x-overflow": "reject-publish"}
     limit = {"x-delivery-limit": 50} if queue_kind == "quorum" else {}
 
-    # Declared again with the same arguments, and refused with any other.
+    # Declared again with the same arguments, and refused with any other. A service's queue is as services declare it.
     channel = admin.channel()
-    channel.queue_declare(f"{inbound}-service", durable=True, auto_delete=False, arguments=letters)
+    channel.queue_declare(f"{inbound}-service", durable=True, auto_delete=False)
     channel.queue_declare(inbound, durable=True, auto_delete=False, arguments=letters | limit)
     channel.queue_declare(f"{inbound}.dead", passive=True)
     with pytest.raises(AMQPError):

@@ -9,13 +9,14 @@ import selectors
 import socket
 import threading
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import amqp
-from amqp.exceptions import AMQPError, ChannelError, NotFound
+from amqp.exceptions import AMQPError, NotFound
 
 from workflows.client import answers
 from workflows.client.desk import Desk, Job, Work
@@ -134,9 +135,9 @@ class AmqpTransport:
         if line is not None:
             # What was not confirmed goes out first on the next connection.
             again = [work for work, taken in line.confirmed if not taken] + list(line.unconfirmed.values())
-            self._unsent.extendleft(work for work in reversed(again) if work is not None)
+            self._unsent.extendleft(work for work in reversed(again) if isinstance(work, Work))
             for work, taken in line.confirmed:
-                if taken and work is not None:
+                if taken and isinstance(work, Work):
                     self._desk.settled(work)
             line.close()
 
@@ -168,7 +169,7 @@ class AmqpTransport:
                 # No traceback: the fault is the sender's.
                 said = arrival.body[:2_000]
                 logger.error("a message of %s goes to the dead letters, %s: %r", arrival.queue, error, said)  # noqa: TRY400
-                line.refuse(arrival.tag)
+                line.put_aside(arrival, f"{self._inbound_queue}.dead")
                 continue
             if task.event_name == CANCEL or job is None:
                 self._desk.cancel(task.key)
@@ -206,6 +207,10 @@ class AmqpTransport:
             work, taken = line.confirmed.popleft()
             if work is None:
                 continue
+            if isinstance(work, _Arrival):
+                # Where there are no dead letters yet, the queue's own rule says what becomes of it.
+                (line.acknowledge if taken else line.refuse)(work.tag)
+                continue
             if taken:
                 self._refusals = 0
                 self._forget(line, work)
@@ -240,8 +245,8 @@ class _Line:
 
     def __init__(self, url: str, queues: Sequence[str], *, inbound_queue: str, prefetch: int) -> None:
         self.arrived: deque[_Arrival] = deque()
-        self.confirmed: deque[tuple[Work | None, bool]] = deque()
-        self.unconfirmed: dict[int, Work | None] = {}
+        self.confirmed: deque[tuple[Work | _Arrival | None, bool]] = deque()
+        self.unconfirmed: dict[int, Work | _Arrival | None] = {}
         self.blocked = False
         self.consuming = False
         self._ids: dict[int, str] = {}
@@ -265,7 +270,7 @@ class _Line:
             self._publishing.events["basic_nack"].add(lambda tag, multiple: self._closed(tag, multiple, taken=False))
             self._publishing.events["basic_return"].add(self._on_return)
             for queue in queues:
-                _make_sure_of(self._connection, queue, inbound_queue)
+                _make_sure_of(self._connection, queue)
             self._consuming = self._connection.channel()
             # Bytes stay bytes.
             self._consuming.auto_decode = False
@@ -288,11 +293,20 @@ class _Line:
             content_type="application/json",
             delivery_mode=2,
         )
+        self._publish(message, queue, work)
+
+    def put_aside(self, arrival: _Arrival, queue: str) -> None:
+        """This will bring what nobody can read to the dead letters, as the broker itself would."""
+        death = {"x-first-death-queue": arrival.queue, "x-first-death-reason": "rejected"}
+        message = amqp.Message(arrival.body, message_id=uuid.uuid4().hex, application_headers=death, delivery_mode=2)
+        self._publish(message, queue, arrival)
+
+    def _publish(self, message: Any, queue: str, about: Work | _Arrival | None) -> None:
         if not self.unconfirmed:
             self._waiting_since = time.monotonic()
         self._last_tag += 1
-        self.unconfirmed[self._last_tag] = work
-        self._ids[self._last_tag] = answer["event_id"]
+        self.unconfirmed[self._last_tag] = about
+        self._ids[self._last_tag] = message.properties["message_id"]
         self._publishing.basic_publish(message, exchange="", routing_key=queue, mandatory=True)
 
     def acknowledge(self, tag: int) -> None:
@@ -383,30 +397,13 @@ def _address(url: str) -> dict[str, Any]:
     }
 
 
-def queue_arguments(inbound_queue: str) -> list[dict[str, Any]]:
-    """This will give the arguments of a new queue, the best first: those that the orchestrator would declare it with.
-
-    What no service can read goes to the dead letters of the orchestrator, which keeps it in its quarantine.
-    """
-    letters = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": f"{inbound_queue}.dead"}
-    best = {"x-queue-type": "quorum", "x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
-    return [letters | best, letters, {}]
-
-
-def _make_sure_of(connection: Any, queue: str, inbound_queue: str) -> None:
-    # A queue that exists stays as whoever declared it wants it. After any refusal the broker has closed the channel.
+def _make_sure_of(connection: Any, queue: str) -> None:
+    # A queue that exists stays as whoever declared it wants it. A new one is declared as everybody declares one.
     with contextlib.suppress(NotFound):
         channel = connection.channel()
         channel.queue_declare(queue, passive=True)
         channel.close()
         return
-    for arguments in queue_arguments(inbound_queue):
-        try:
-            channel = connection.channel()
-            channel.queue_declare(queue, durable=True, auto_delete=False, arguments=arguments)
-            channel.close()
-            return
-        except ChannelError as error:
-            logger.info("the queue %s can't be declared with %s: %s", queue, arguments, error)
-            refusal = error
-    raise refusal
+    channel = connection.channel()
+    channel.queue_declare(queue, durable=True, auto_delete=False)
+    channel.close()

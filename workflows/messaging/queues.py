@@ -18,10 +18,15 @@ DELIVERY_LIMIT = 50
 # Note [Queues]
 # ~~~~~~~~~~~~~
 # A message to a queue that does not exist would vanish: the default exchange has nowhere to put it. So whoever sends or
-# takes messages declares the queues it needs: durable, replicated (`quorum`) where the server can, and with the rule
-# that what the server gives up on goes to one queue of dead letters, `<inbound queue>.dead`, at least once. From there
-# it comes to our quarantine (see dead_letters). `reject-publish` is what that rule asks for, and what we want anyway:
-# a full queue refuses, and the refused message stays a row.
+# takes messages declares the queues it needs, all durable. Ours, the inbound one, is replicated (`quorum`) where the
+# server can, and what the server gives up on goes to one queue of dead letters, `<inbound queue>.dead`, at least once.
+# From there it comes to our quarantine (see dead_letters). `reject-publish` is what that rule asks for, and what we want
+# anyway: a full queue refuses, and the sender keeps the message.
+#
+# The queue of a service is the service's: it declares it as it likes. A server refuses to declare one queue in two ways,
+# and services that know nothing of us declare theirs `durable` and no more. So that is what we do where nobody has yet,
+# in order to keep what is sent before the service is there for the first time; what such queues are like by default
+# (quorum, dead letters) is a matter of the virtual host and its policies.
 #
 # The inbound queue also has a limit of deliveries. It is a net for a message that kills the process that reads it, and
 # nothing depends on it: what can't be read or matched is in quarantine after its first delivery, and while the database
@@ -75,8 +80,10 @@ class Queues:
             # RabbitMQ 3, -1 is no "none" but the lowest limit there is: it would drop what somebody has looked at.
             unlimited = {"x-delivery-limit": -1} if _major(connection) >= 4 else {}
             return [unlimited | {"x-queue-type": "quorum"}, {}] if quorum else [{}]
+        if name != self._inbound:
+            return [{}]
         letters = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead}
-        limit = {"x-delivery-limit": DELIVERY_LIMIT} if name == self._inbound else {}
+        limit = {"x-delivery-limit": DELIVERY_LIMIT}
         best = {"x-queue-type": "quorum", "x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
         return [letters | limit | best, letters, {}] if quorum else [letters, {}]
 
