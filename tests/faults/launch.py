@@ -8,11 +8,13 @@ running process can be moved in time, and its disk be filled, from outside.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import os
 import runpy
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +27,19 @@ class Control:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._stamp = 0
+        self._lock = threading.Lock()
+        self._stamp: tuple[int, int] | None = None
         self.offset = dt.timedelta()
         self.full = False
 
     def look(self) -> Control:
         """Read the file if it has changed. It is replaced as a whole, so that half of it is never seen."""
-        try:
-            stamp = os.stat(self._path).st_mtime_ns
-            if stamp != self._stamp:
+        with contextlib.suppress(FileNotFoundError), self._lock:
+            there = os.stat(self._path)
+            if (stamp := (there.st_ino, there.st_mtime_ns)) != self._stamp:
                 said = json.loads(self._path.read_text())
                 self._stamp, self.full = stamp, bool(said.get("full"))
                 self.offset = dt.timedelta(seconds=said.get("offset", 0.0))
-        except FileNotFoundError:
-            pass
         return self
 
 
@@ -62,7 +63,8 @@ def _fill_the_disk(control: Control) -> None:
     def created(connection: Any, **_: Any) -> None:
         if connection.vendor != "sqlite":
             return
-        limited = False
+        # Not known: the connection may have served somebody else before (orchestrator_site.sqlite keeps them).
+        limited: bool | None = None
 
         def limit(execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
             nonlocal limited

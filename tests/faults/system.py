@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -112,6 +113,7 @@ class System:
     prefix: str = ""
     offsets: dict[str, float] = field(default_factory=dict)
     full: bool = False
+    _telling: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def logs(self) -> list[Path]:
@@ -210,8 +212,9 @@ class System:
             self._tell()
 
     def _tell(self) -> None:
-        for name, program in self.programs.items():
-            program.tell(offset=self.offsets.get(name, 0.0), full=self.full)
+        with self._telling:
+            for name, program in self.programs.items():
+                program.tell(offset=self.offsets.get(name, 0.0), full=self.full)
 
     def calm(self) -> None:
         """End every fault, and wait until every server and every web process answers."""

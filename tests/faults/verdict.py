@@ -167,7 +167,8 @@ def _versions(ground: Ground) -> dict[str, str]:
     found = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
     for name in packages:
         try:
-            found[name] = version(name)
+            # The server is called so as well.
+            found["redis-py" if name == "redis" else name] = version(name)
         except ModuleNotFoundError:
             continue
     asked: dict[str, Callable[[], str]] = {

@@ -19,6 +19,7 @@ _OPEN_SECONDS = 8.0
 _TOPICS = 20
 _SILENCE = 1.5
 """When nothing has come for so long after the end, nothing will."""
+_PATIENCE = 10.0
 
 
 class _Wire(Wire):
@@ -69,7 +70,13 @@ class Watcher(Driver):
     def _listen(self, wire: _Wire, known: dict[str, int]) -> None:
         end = time.monotonic() + _OPEN_SECONDS
         heard = time.monotonic()
-        while not self._stopping.is_set() or time.monotonic() - heard < _SILENCE:
+        stopped = None
+        while True:
+            if self._stopping.is_set():
+                stopped = stopped or time.monotonic()
+                # What never comes to rest is not this one's to judge.
+                if time.monotonic() - heard > _SILENCE or time.monotonic() - stopped > _PATIENCE:
+                    break
             if wire.waits(0.3):
                 frame = wire.hear(10)
                 heard = time.monotonic()
