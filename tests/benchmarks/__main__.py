@@ -224,7 +224,7 @@ def costs(databases: Databases, *, instances: int) -> Iterator[Result]:
     for at_once, title in ((1, "an event a transaction"), (100, "100 events a transaction")):
         counts = _product("postgresql", "cost", at_once=at_once)(databases, instances)
         limits = {"statements": 42.0, "commits": 6.5} if at_once == 1 else {"commits": 0.15}
-        for what in ("statements", "commits"):
+        for what in ("statements", "commits", "wakeups"):
             found, limit = round(counts[what], 2), limits.get(what)
             yield Result(
                 f"cost-{at_once}-{what}", f"PostgreSQL, {title}: {what} an instance", found, 0.0, 0.0,

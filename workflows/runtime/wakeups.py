@@ -6,8 +6,8 @@ A listener in the same process hears of a commit at once. Others hear by Postgre
 transaction that writes: a transaction that has notified holds one lock for the whole server until its commit is on the
 disk, so that writers queue up there, one fsync after the other (twelve writers on one machine: 3,900 commits a second
 without, 380 with a notification in each). A thread of the process that has committed sends
-it right afterwards, over a connection of its own that waits for no disk, at most one notification in GATHER seconds
-whatever the number of commits. What is lost with a process that dies in between costs no more than the safety net
+it right afterwards, over a connection of its own that waits for no disk, at most one notification in GATHER or
+GATHER_QUEUES seconds whatever the number of commits. What is lost with a process that dies in between costs no more than the safety net
 under all wake-ups (`workers.REST`), and whoever has connected anew looks at everything once.
 
 SQLite tells nobody, but it counts: `PRAGMA data_version` reads a number in shared memory that moves with every commit
@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 CHANNEL = "orchestrator_wake"
 GATHER = 0.002
 """Seconds after a notification in which what happens goes into the next one."""
+GATHER_QUEUES = 0.02
+"""The same where no job of another process has work: only who waits for a lease in another process then hears later."""
 IDLE = 20.0
 """Seconds after which a connection is given up that had nothing to say."""
 LISTEN = 0.5
@@ -137,6 +139,7 @@ class Voice:
                     logger.warning("other processes start late: they cannot be told of commits (%s)", error)
             with self._changed:
                 self._changed.wait_for(lambda: self._ended, GATHER)
+                self._changed.wait_for(lambda: self._ended or self._gathered.jobs, GATHER_QUEUES - GATHER)
         self._hang_up()
 
     def _next(self) -> _Gathered | None:
