@@ -99,6 +99,7 @@ class Sweep:
                         problems.append(f"it ended as {said['outcome']}, unbroken as {whole['outcome']}")
                     if problems:
                         report.found.append(Found(scenario.name, mode, hit, point, problems))
+                        print(f"found: {report.found[-1]}", file=sys.stderr, flush=True)
         report.seconds = time.monotonic() - began
         return report
 
