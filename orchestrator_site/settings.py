@@ -81,8 +81,9 @@ INSTALLED_APPS = [
     "workflows",
     "tasks_ui",
 ]
-if sys.argv[1:2] == ["run_worker"]:
-    # It serves no pages: what is only for them would be most of its memory.
+# It serves no pages: what is only for them would be most of its memory.
+WORKER = sys.argv[1:2] == ["run_worker"]
+if WORKER:
     INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", "workflows"]
 
 MIDDLEWARE = [
@@ -165,7 +166,7 @@ CACHES: dict[str, dict[str, Any]]
 if REDIS_URL:
     from orchestrator_site import redis
 
-    CHANNEL_LAYERS = {"default": redis.channel_layer(REDIS_URL, prefix=REDIS_PREFIX)}
+    CHANNEL_LAYERS = {"default": redis.channel_layer(REDIS_URL, prefix=REDIS_PREFIX, only_sends=WORKER)}
     CACHES = {"default": redis.cache(REDIS_URL, prefix=REDIS_PREFIX)}
 else:
     # The default capacity of 100 loses frames in a burst.

@@ -44,3 +44,16 @@ def test_the_figures_of_postgresql(tmp_path, postgresql_url):
     assert all(result["product"] > 0 for result in results.values())
     # One for each event; the relay's few weigh more among so few instances.
     assert 6 <= results["cost-1-commits"]["product"] < 8
+
+
+def test_what_processes_weigh(tmp_path, postgresql_url, rabbitmq_url, redis_url):
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.memory", "--instances", "6"],
+        cwd=ROOT, env=servers.environment(TEST_DATA_DIR=os.environ["TEST_DATA_DIR"], TEST_POSTGRESQL_URL=postgresql_url),
+        check=True, timeout=240, capture_output=True, text=True,
+    )  # fmt: skip
+
+    result = json.loads(done.stdout.splitlines()[-1])
+
+    assert set(result["idle"]) == set(result["after"]) == {"web", "worker", "further_worker"}
+    assert all(0 < size["pss"] <= size["rss"] for moment in ("idle", "after") for size in result[moment].values())
