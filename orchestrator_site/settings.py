@@ -206,6 +206,9 @@ LOG_LEVEL = os.environ.get("LOG_LEVEL", "WARNING").upper()
 LOG_FORMAT = os.environ.get("LOG_FORMAT", "text")
 LOGGING = logging_config(level=LOG_LEVEL, form=LOG_FORMAT)
 
+# A worker counts only where somebody may ask it (`--port`): counting takes a library that nothing else there needs.
+METRICS = not WORKER
+
 # --- Limits ------------------------------------------------------------------------------------------------------
 
 MAX_BODY_BYTES = environment.number("MAX_BODY_BYTES", default=1024 * 1024, least=1024)

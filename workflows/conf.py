@@ -38,6 +38,7 @@ class Settings:
     COUNT_CAP = _Setting(10_000)
     STEP_MODULES = _Setting(())
     WAKE_OTHERS = _Setting(True)
+    METRICS = _Setting(True)
     DATA_DIR = _Setting(None)
     DEMO = _Setting(False)
     FAILPOINTS = _Setting(False)

@@ -15,7 +15,6 @@ from workflows.messaging.adapters.database import DatabaseBus
 from workflows.messaging.port import MessageBus
 from workflows.messaging.receiving import Receiver
 from workflows.messaging.relay import Relay
-from workflows.observability import metrics
 from workflows.runtime import broker, listeners, moments
 from workflows.runtime.clock import Clock
 from workflows.runtime.leasing import bell
@@ -25,6 +24,7 @@ from workflows.runtime.workers import Report, Worker
 from workflows.steps.runner import InHand, StepRunner
 
 _connected = False
+_counting = False
 
 
 def connect() -> None:
@@ -34,13 +34,25 @@ def connect() -> None:
         _connected = True
         listeners.subscribe(broadcast)
         listeners.subscribe(bell.ring)
-        listeners.subscribe(metrics.listener)
         if settings.WAKE_OTHERS:
             listeners.subscribe(voice.heard)
             atexit.register(voice.end)
             bell.on_wait = others.listen
-        watching.observe(metrics.count_request)
+        if settings.METRICS:
+            count()
         broker.ask_with(_depths, own=_own_queues)
+
+
+def count() -> None:
+    """This will have commits and answered requests counted, for who asks for metrics. A second call does nothing."""
+    global _counting
+    if not _counting:
+        _counting = True
+        # Not at the top: a worker that nobody asks would carry 1.5 MB of it for nothing.
+        from workflows.observability import metrics
+
+        listeners.subscribe(metrics.listener)
+        watching.observe(metrics.count_request)
 
 
 def _depths(names: tuple[str, ...], seconds: float) -> Mapping[str, broker.Depth | None]:

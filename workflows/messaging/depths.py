@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from amqp.exceptions import ChannelError
-from kombu.connection import Connection as Address
 
 from workflows.messaging.connecting import close_amqp, drop_amqp, errors_as_bus_down, is_amqp, open_amqp
 from workflows.messaging.port import BusDown
@@ -82,10 +81,14 @@ def _read(connection: Any, names: list[str], timeout: float) -> dict[str, Depth 
 
 
 def _read_by_kombu(url: str, names: list[str], timeout: float) -> dict[str, Depth | None]:
+    # Not at the top: whoever has RabbitMQ, as nearly everybody, would carry 2 MB of it for nothing.
+    from kombu.connection import Connection as Address
+    from kombu.exceptions import KombuError
+
     options = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
     found: dict[str, Depth | None] = {}
     address = Address(url, connect_timeout=timeout, transport_options=options)
-    with errors_as_bus_down(*address.connection_errors, *address.channel_errors), address as connection:
+    with errors_as_bus_down(KombuError, *address.connection_errors, *address.channel_errors), address as connection:
         connection.ensure_connection(max_retries=1, interval_start=0, timeout=timeout)
         channel = connection.channel()
         for name in names:

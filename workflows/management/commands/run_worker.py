@@ -24,7 +24,7 @@ import os
 import signal
 import threading
 from argparse import ArgumentParser
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
@@ -32,8 +32,9 @@ from django.db import connections
 from workflows import wiring
 from workflows.conf import settings
 from workflows.live import broadcasting
-from workflows.observability import metrics
-from workflows.observability.port import Port
+
+if TYPE_CHECKING:
+    from workflows.observability.port import Port
 
 _LOOK_SECONDS = 1.0
 _M_ARENA_MAX = -8  # from glibc's malloc.h
@@ -70,7 +71,6 @@ class Command(BaseCommand):
         _keep_one_heap()
         wiring.connect()
         crew = wiring.Crew(wiring.jobs(only, concurrency=options["concurrency"]))
-        metrics.watch(crew.reports)
         port = _open_port(options["host"], options["port"], crew)
         crew.start()
         # What is there by now stays: nothing of it needs to be looked through again by the garbage collector.
@@ -141,6 +141,12 @@ def _open_port(host: str, number: int | None, crew: wiring.Crew) -> Port | None:
         return None
     if not 0 <= number <= 65_535:
         raise CommandError("--port takes 0 to 65535.")
+    # Not at the top: a worker without a port would carry 1.5 MB of it for nothing.
+    from workflows.observability import metrics
+    from workflows.observability.port import Port
+
+    wiring.count()
+    metrics.watch(crew.reports)
     try:
         port = Port(host=host, port=number, jobs=crew.reports)
     except OSError as error:

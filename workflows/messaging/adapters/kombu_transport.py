@@ -18,6 +18,7 @@ from functools import lru_cache
 from typing import Any
 
 from kombu.connection import Connection as Address
+from kombu.exceptions import KombuError
 from kombu.messaging import Producer
 
 from workflows import failpoints
@@ -169,7 +170,7 @@ class KombuBus:
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[None]:
         try:
-            with errors_as_bus_down(ImportError, *_errors_of(self._url)):
+            with errors_as_bus_down(ImportError, KombuError, *_errors_of(self._url)):
                 yield
         except BaseException:
             self.close()
