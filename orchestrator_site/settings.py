@@ -6,6 +6,7 @@ A server that starts without SECRET_KEY is refused by its entry point: see `secu
 
 import os
 import sys
+from logging.config import dictConfig
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,11 @@ USE_I18N = True
 LOG_LEVEL = os.environ.get("LOG_LEVEL", "WARNING").upper()
 LOG_FORMAT = os.environ.get("LOG_FORMAT", "text")
 LOGGING = logging_config(level=LOG_LEVEL, form=LOG_FORMAT)
+if WORKER:
+    # As Django does it, but without first making its own handlers, all of which ours replace: the one that would write
+    # mails loads the pages of errors, and they the templates.
+    LOGGING_CONFIG = None
+    dictConfig(LOGGING)
 
 # A worker counts only where somebody may ask it (`--port`): counting takes a library that nothing else there needs.
 METRICS = not WORKER

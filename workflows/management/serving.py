@@ -18,6 +18,7 @@ from typing import Any
 from django.db import connection, connections
 
 from workflows.live import broadcasting
+from workflows.management import heap
 
 PING_SECONDS = 10
 """A client that does not read does not answer pings either, and is dropped soon."""
@@ -45,12 +46,14 @@ def serve(*, host: str, port: int, ready: Callable[[], None], finish: Callable[[
     from channels.routing import get_default_application
 
     _allow_many_sockets()
+    heap.keep_one()
 
     def begin() -> None:
         # What is there by now stays. Looking through all of it again and again would stop everything for a good part
         # of a second each time, and every page with it.
         gc.collect()
         gc.freeze()
+        heap.give_back()
         ready()
 
     server = _Drained(

@@ -17,8 +17,6 @@ a process lives which does half of its work.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import gc
 import os
 import signal
@@ -32,12 +30,12 @@ from django.db import connections
 from workflows import wiring
 from workflows.conf import settings
 from workflows.live import broadcasting
+from workflows.management import heap
 
 if TYPE_CHECKING:
     from workflows.observability.port import Port
 
 _LOOK_SECONDS = 1.0
-_M_ARENA_MAX = -8  # from glibc's malloc.h
 
 
 class Command(BaseCommand):
@@ -68,7 +66,7 @@ class Command(BaseCommand):
         if not 1 <= options["concurrency"] <= 64:
             raise CommandError("--concurrency takes 1 to 64.")
         ending = _Ending()
-        _keep_one_heap()
+        heap.keep_one()
         wiring.connect()
         crew = wiring.Crew(wiring.jobs(only, concurrency=options["concurrency"]))
         port = _open_port(options["host"], options["port"], crew)
@@ -76,6 +74,7 @@ class Command(BaseCommand):
         # What is there by now stays: nothing of it needs to be looked through again by the garbage collector.
         gc.collect()
         gc.freeze()
+        heap.give_back()
         where = f" Health and metrics: {options['host']}:{port.number}." if port else ""
         self._say(f"Working: {', '.join(job.worker.name for job in crew.jobs)}.{where} Stop with Ctrl-C.")
         dead: list[str] = []
@@ -115,13 +114,6 @@ class _Ending:
         if self._told.is_set():
             os._exit(128 + number)
         self._told.set()
-
-
-def _keep_one_heap() -> None:
-    # By default each thread gets a heap of its own from glibc, and keeps what it once needed. Python's lock lets one
-    # thread allocate at a time anyway.
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def _wanted(said: str | None) -> list[str] | None:
