@@ -242,7 +242,7 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_PERMISSION_CLASSES": ["workflows.api.permissions.DenyAll"],
     "DEFAULT_PARSER_CLASSES": ["workflows.api.bodies.StrictJsonParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_SCHEMA_CLASS": "workflows.api.schema.CallSchema",
+    "DEFAULT_SCHEMA_CLASS": "workflows.api.description.CallSchema",
     "EXCEPTION_HANDLER": "workflows.api.base.framework_exception",
     "URL_FORMAT_OVERRIDE": None,
     "FORMAT_SUFFIX_KWARG": None,
