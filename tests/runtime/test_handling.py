@@ -3,7 +3,9 @@
 import logging
 import uuid
 
+import psycopg
 import pytest
+from django.db import OperationalError
 
 from tests.builders import (
     CANCEL,
@@ -352,6 +354,21 @@ def test_a_batch_over_many_instances_is_one_transaction(door):
     assert set(WorkflowInstance.objects.values_list("state", flat=True)) == {"COMPLETED"}
 
 
+def test_a_database_that_is_away_is_no_commands_fault(door, monkeypatch):
+    site = door(TWO)
+    site.start()
+
+    def decide(*_, **__):
+        raise OperationalError("gone") from psycopg.OperationalError("the connection is closed")
+
+    monkeypatch.setattr(handling, "decide", decide)
+    with pytest.raises(OperationalError):
+        site.batch(completed("a"), completed("b"))
+    monkeypatch.undo()
+
+    assert [answer.outcome for answer in site.batch(completed("a"), completed("b"))] == ["applied", "applied"]
+
+
 def test_a_poison_command_costs_the_others_nothing(door, monkeypatch, caplog):
     site = door(TWO)
     site.start()
@@ -424,7 +441,7 @@ def test_a_whole_life_in_one_batch(door):
 
     answers = site.batch(
         c.StartWorkflow("REF"), claimed("h"), pending("h"), decided("h"), completed("a"), decided("T/k"), ROLL_BACK,
-        pending("T/k"), pending("T/k"), claimed("T/k", compensation=True), decided("T/k", compensation=True), undone("a"),
+        pending("T/k", compensation=True), pending("T/k", compensation=True), claimed("T/k", compensation=True), decided("T/k", compensation=True), undone("a"),
     )  # fmt: skip
 
     assert [answer.code for answer in answers] == [None] * 12
@@ -437,7 +454,7 @@ def test_an_undoing_by_a_person_is_superseded_across_batches_too(door):
     site.start()
     site.batch(completed("a"), ROLL_BACK)
     site.batch(claimed("a", compensation=True))
-    site.batch(operator_retries("a"), operator_retries("a"))
+    site.batch(operator_retries("a", compensation=True), operator_retries("a", compensation=True))
     site.batch(operator_skips("a"))
 
     assert site.state() == "ROLLED_BACK"

@@ -20,13 +20,13 @@ DELIVERY_LIMIT = 50
 # A message to a queue that does not exist would vanish: the default exchange has nowhere to put it. So whoever sends or
 # takes messages declares the queues it needs, all durable. Ours, the inbound one, is replicated (`quorum`) where the
 # server can, and what the server gives up on goes to one queue of dead letters, `<inbound queue>.dead`, at least once.
-# From there it comes to our quarantine (see dead_letters). `reject-publish` is what that rule asks for, and what we want
-# anyway: a full queue refuses, and the sender keeps the message.
+# From there it comes to our quarantine (see dead_letters). `reject-publish` is what that rule asks for, and what we
+# want anyway: a full queue refuses, and the sender keeps the message.
 #
-# The queue of a service is the service's: it declares it as it likes. A server refuses to declare one queue in two ways,
-# and services that know nothing of us declare theirs `durable` and no more. So that is what we do where nobody has yet,
-# in order to keep what is sent before the service is there for the first time; what such queues are like by default
-# (quorum, dead letters) is a matter of the virtual host and its policies.
+# The queue of a service is the service's: it declares it as it likes. A server refuses to declare one queue in two
+# ways, and services that know nothing of us declare theirs `durable` and no more. So that is what we do where nobody
+# has yet, in order to keep what is sent before the service is there for the first time; what such queues are like by
+# default (quorum, dead letters) is a matter of the virtual host and its policies.
 #
 # The inbound queue also has a limit of deliveries. It is a net for a message that kills the process that reads it, and
 # nothing depends on it: what can't be read or matched is in quarantine after its first delivery, and while the database

@@ -31,6 +31,12 @@ def writing() -> Iterator[Database]:
             yield postgresql.Postgres(connection.connection, commits=outermost)
 
 
+def is_away(error: Exception) -> bool:
+    """This will tell whether the database did not answer at all, so that nobody's command can be blamed."""
+    cause = error.__cause__
+    return isinstance(cause, psycopg.Error) and postgresql.is_away(cause)
+
+
 def is_passing(error: Exception) -> bool:
     """This will tell whether a failed transaction is worth trying again: a deadlock, a lost race, a busy file."""
     cause = error.__cause__

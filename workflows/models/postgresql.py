@@ -191,6 +191,14 @@ def _quoted(value: str) -> str:
     return f'"{value}"'
 
 
+def is_away(error: psycopg.Error) -> bool:
+    """This will tell whether the server is gone, starting, or ending, rather than refusing a statement."""
+    if not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        return False
+    # No code: the connection broke. 08: it could not be had. 57P: the server ends, has crashed, or is not up yet.
+    return error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
+
+
 def is_passing(error: psycopg.Error) -> bool:
     """This will tell whether the transaction is worth trying again: a deadlock, a lost race."""
     if isinstance(error, psycopg.errors.UniqueViolation):

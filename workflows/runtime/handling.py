@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from django.db import DatabaseError, connection, transaction
-from django.utils import timezone
 
 from workflows import failpoints
 from workflows.definitions.form_schema import validate
@@ -24,9 +23,9 @@ from workflows.engine.decision import Accepted, Duplicate, Rejected
 from workflows.engine.lifecycle import LIVE, OPEN_HUMAN_TASK, InstanceState
 from workflows.engine.snapshot import Snapshot
 from workflows.models import HumanTask, Lease
-from workflows.models.locking import is_passing, writing
+from workflows.models.locking import is_away, is_passing, writing
 from workflows.models.writes import Database
-from workflows.runtime import listeners, loading
+from workflows.runtime import listeners, loading, moments
 from workflows.runtime.asking import Answer, Asked, InstanceNow, Outcome, Reference, Turn, TurnWork
 from workflows.runtime.identity import new_instance_id, read_uuid
 from workflows.runtime.offers import Offers
@@ -45,15 +44,15 @@ def handle(*asked: Asked, at: dt.datetime | None = None) -> list[Answer]:
 
     A later command sees what earlier ones did. What the rules refuse is an answer, not an exception. When one command
     blows up (a bug, or a broken row), the others are carried out alone, so that it costs them nothing; a lone one
-    raises.
+    raises, and so does a database that is away: ask again, what was carried out already is told apart.
     """
     if not asked:
         return []
-    moment = at or timezone.now()
+    moment = at or moments.now()
     try:
         return _together(asked, moment)
-    except Exception:
-        if len(asked) == 1:
+    except Exception as error:
+        if len(asked) == 1 or is_away(error):
             raise
         log.exception("A batch of %d commands failed; each is tried alone", len(asked))
     return [_alone(one, moment) for one in asked]
@@ -63,6 +62,8 @@ def _alone(asked: Asked, at: dt.datetime) -> Answer:
     try:
         return _together((asked,), at)[0]
     except Exception as error:
+        if is_away(error):
+            raise
         log.exception("A command failed")
         return Answer(Outcome.REFUSED, code="internal_error", reason=f"The command failed: {type(error).__name__}.")
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from django.db import connection
 from django.db.models import QuerySet
-from django.utils import timezone
 
 from workflows import failpoints
 from workflows.conf import settings
@@ -16,6 +15,7 @@ from workflows.definitions.strict_json import InvalidJson, parse
 from workflows.engine.lifecycle import QuarantineState
 from workflows.models import QuarantinedMessage
 from workflows.models.locking import writing
+from workflows.runtime import moments
 from workflows.runtime.asking import Answer, Asked, Outcome
 from workflows.runtime.handling import handle
 from workflows.runtime.inbound import UnreadableEvent, read_event
@@ -65,7 +65,7 @@ def hold_all(messages: Sequence[Aside], *, at: dt.datetime | None = None) -> lis
     the same id, and one row is enough.
     """
     failpoints.hit("quarantine_hold")
-    moment = at or timezone.now()
+    moment = at or moments.now()
     rows = [_row(message, moment) for message in messages]
     with writing():
         here = _here([row for row, message in zip(rows, messages, strict=True) if message.again])
@@ -153,7 +153,7 @@ def resubmit_many(
     A message that somebody else has in hand, or that is over, is refused with `wrong_state`; one that is not there is
     left out. What can still not be read or matched stays where it is. `reason` is kept with what took effect.
     """
-    moment = at or timezone.now()
+    moment = at or moments.now()
     taken, answers = _take(keys, by=by, at=moment)
     failpoints.hit("quarantine_taken")
     asked: dict[int, Asked] = {}
@@ -180,7 +180,7 @@ def resubmit_many(
 
 def discard_many(keys: Sequence[int], *, by: str, reason: str, at: dt.datetime | None = None) -> Mapping[int, Result]:
     """This will say that nobody needs these messages, and tell of each whether that could be said."""
-    moment = at or timezone.now()
+    moment = at or moments.now()
     taken, answers = _take(keys, by=by, at=moment)
     over = _settle(taken, lambda message: message.mark_discarded(at=moment, by=by, resolution=reason))
     return _results({**answers, **dict.fromkeys(taken, Answer(Outcome.APPLIED))}, over=over)

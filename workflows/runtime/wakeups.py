@@ -5,10 +5,10 @@ Note [Waking other processes]
 A listener in the same process hears of a commit at once. Others hear by PostgreSQL's NOTIFY, but not out of the
 transaction that writes: a transaction that has notified holds one lock for the whole server until its commit is on the
 disk, so that writers queue up there, one fsync after the other (twelve writers on one machine: 3,900 commits a second
-without, 380 with a notification in each). A thread of the process that has committed sends
-it right afterwards, over a connection of its own that waits for no disk, at most one notification in GATHER or
-GATHER_QUEUES seconds whatever the number of commits. What is lost with a process that dies in between costs no more than the safety net
-under all wake-ups (`workers.REST`), and whoever has connected anew looks at everything once.
+without, 380 with a notification in each). A thread of the process that has committed sends it right afterwards, over a
+connection of its own that waits for no disk, at most one notification in GATHER or GATHER_QUEUES seconds whatever the
+number of commits. What is lost with a process that dies in between costs no more than the safety net under all wake-ups
+(`workers.REST`), and whoever has connected anew looks at everything once.
 
 SQLite tells nobody, but it counts: `PRAGMA data_version` reads a number in shared memory that moves with every commit
 of another connection. It costs some microseconds, so a process looks LOOKS_A_SECOND times, and at the tables only when
