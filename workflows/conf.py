@@ -35,7 +35,7 @@ class Settings:
     IDEMPOTENCY_HOURS = _Setting(24)
     HANDLE_BATCH = _Setting(100)
     SNAPSHOT_CACHE_TASKS = _Setting(50_000)
-    COUNT_CAP = _Setting(10_000)
+    COUNT_CAP = _Setting(2_000)
     STEP_MODULES = _Setting(())
     WAKE_OTHERS = _Setting(True)
     METRICS = _Setting(True)

@@ -28,7 +28,6 @@ from workflows.models import (
     WorkflowInstance,
 )
 
-_SOME = 10_000
 _FAILED_LOOKED_AT = 500
 _NEWEST_LOOKED_AT = 250
 _TOLD = frozenset({
@@ -202,7 +201,7 @@ def _cause(key: tuple[str, str, str, str, str], members: Sequence[tuple[uuid.UUI
 
 def desks(person: Person, *, now: dt.datetime) -> list[Desk]:
     """This will tell whom open human tasks wait for."""
-    some = HumanTask.objects.visible_to(person).open().order_by().values("pk")[:_SOME]
+    some = HumanTask.objects.visible_to(person).open().order_by().values("pk")[: int(settings.COUNT_CAP)]
     rows = (
         HumanTask.objects.filter(pk__in=some)
         .order_by()
@@ -219,7 +218,7 @@ def desks(person: Person, *, now: dt.datetime) -> list[Desk]:
 def queues() -> list[Queue]:
     """This will tell which queues have work on offer."""
     live = Q(state__in=[TaskState.SCHEDULED, TaskState.STARTED, TaskState.COMPENSATING])
-    some = TaskInstance.objects.filter(live).exclude(queue="").order_by().values("pk")[:_SOME]
+    some = TaskInstance.objects.filter(live).exclude(queue="").order_by().values("pk")[: int(settings.COUNT_CAP)]
     rows = (
         TaskInstance.objects.filter(pk__in=some)
         .order_by()
