@@ -173,7 +173,13 @@ def things(start: Callable[..., dict[str, Any]]) -> dict[str, dict[str, str]]:
         }
 
     missing = str(uuid.uuid4())
-    nothing = {"template": missing, "instance": missing, "human_task": missing, "message": "987654321", "queue": "no/queue"}
+    nothing = {
+        "template": missing,
+        "instance": missing,
+        "human_task": missing,
+        "message": "987654321",
+        "queue": "no/queue",
+    }
     return {"own": named(own), "other": named(other), "missing": nothing, "": nothing}
 
 
