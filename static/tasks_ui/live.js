@@ -67,7 +67,7 @@
     busy = true;
     const asked = [...dirty];
     dirty.clear();
-    const begun = Date.now();
+    const begun = Date.now(), here = location.href;
     const stale = new Set();
     for (const topic of asked) {
       for (const region of regions(topic)) {
@@ -93,6 +93,8 @@
         if (answer.status === 401) { finish("Signed out"); break; }
         if (!answer.ok) { well = answer.status < 500; continue; }
         const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+        // Somebody has chosen another row meanwhile: this shows the page as it was before.
+        if (location.href !== here) { asked.forEach((topic) => dirty.add(topic)); break; }
         for (const region of targets) {
           const news = region.isConnected && fresh.getElementById(region.id);
           if (news) patch(region, news);

@@ -21,7 +21,7 @@ def measure(folder, *names, **environment):
             sys.executable, "-m", "tests.benchmarks", "--rounds", "1", "--instances", "12", "--tasks", "40",
             "--json", str(results), *only,
         ],
-        cwd=ROOT, env=servers.environment(**environment), check=True, timeout=100,
+        cwd=ROOT, env=servers.environment(**environment), check=True, timeout=400,
     )  # fmt: skip
     return {result["name"]: result for result in json.loads(results.read_text())}
 

@@ -92,6 +92,7 @@ def test_rows_are_walked_with_j_and_k(crowd: Crowd, office: Office):
     fiona.keyboard.press("j")
     fiona.keyboard.press("o")
     expect(fiona.locator("#items > li").nth(1)).to_have_attribute("aria-current", "true")
+    expect(fiona.locator("#pane")).to_contain_text("Approve the payment")
     # Letters that are typed are letters.
     fiona.get_by_label("Find in").fill("")
     fiona.get_by_label("Find in").press_sequentially("jack")

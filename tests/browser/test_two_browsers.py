@@ -2,7 +2,7 @@
 
 import re
 
-from playwright.sync_api import WebSocketRoute, expect
+from playwright.sync_api import Route, WebSocketRoute, expect
 
 from tests.browser.people import LIVE, Crowd, Office, live, row_of, signed_in
 
@@ -55,6 +55,26 @@ def test_what_happens_before_the_page_is_followed_is_seen_all_the_same(crowd: Cr
 
     expect(row_of(page, payment)).to_contain_text("Taken by fred", timeout=LIVE)
     live(page)
+
+
+def test_what_was_asked_for_before_a_row_was_chosen_does_not_take_the_choice_back(crowd: Crowd, office: Office):
+    payment = office.start()
+    fiona = crowd.person("fiona", CLAIMABLE)
+    live(fiona)
+    row, held = row_of(fiona, payment), list[Route]()
+    fiona.route(re.compile("[?&]shown="), lambda route: held.append(route))
+    # The page asks what is new, and has no answer yet when a row is chosen.
+    with fiona.expect_request(re.compile("[?&]shown=")):
+        fiona.evaluate("orchestrator.live.refresh()")
+    row.get_by_role("link").click()
+    expect(row).to_have_attribute("aria-current", "true")
+
+    # It asks once more, for the page as it is now.
+    with fiona.expect_request(re.compile("[?&]shown=")):
+        held.pop(0).continue_()
+    expect(row).to_have_attribute("aria-current", "true")
+    held.pop(0).continue_()
+    expect(row).to_have_attribute("aria-current", "true")
 
 
 def test_the_slower_of_two_is_told_who_was_quicker(crowd: Crowd, office: Office):

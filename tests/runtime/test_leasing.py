@@ -307,7 +307,7 @@ def test_a_new_attempt_to_undo_is_handed_out_at_once_though_the_old_lease_runs(d
     site.start()
     site.batch(completed("a"), ROLL_BACK)
     (old,) = site.lease("q", seconds=3600)
-    site.ask(pending("a"))
+    site.ask(pending("a", compensation=True))
 
     (new,) = site.lease("q")
 

@@ -176,7 +176,9 @@ def test_a_compensate_task_and_a_cancel_task_have_the_same_shape(door):
 def test_every_message_has_an_id_of_its_own(door):
     site = door(workflow(service("a", **retry(5), **undo()), service("b")))
     site.start()
-    site.batch(pending("a"), completed("a"), ROLL_BACK, pending("a"), pending("a"))
+    site.batch(
+        pending("a"), completed("a"), ROLL_BACK, pending("a", compensation=True), pending("a", compensation=True)
+    )  # fmt: skip
     rows = list(OutboxMessage.objects.all())
 
     assert len({row.message_id for row in rows}) == len(rows) == 7
