@@ -10,7 +10,7 @@ import pytest
 from tests import servers
 from tests.tree import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 
 
 def measure(folder, *names, **environment):
