@@ -279,8 +279,8 @@ def prepare() -> dict[str, Any]:
     from tests.benchmarks import stage_5000
 
     call_command("migrate", verbosity=0)
-    apps.get_model("auth", "Group").objects.create(name="delivery_executive")
-    apps.get_model("auth", "User").objects.create_superuser("benchmark")
+    riders = apps.get_model("auth", "Group").objects.create(name="delivery_executive")
+    apps.get_model("auth", "User").objects.create_superuser("benchmark").groups.add(riders)
     for template in (TEMPLATE, *stage_5000.TEMPLATES):
         publishing.publish_template(template, by="benchmark")
     connections.close_all()

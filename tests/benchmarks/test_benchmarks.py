@@ -60,3 +60,16 @@ def test_what_processes_weigh(tmp_path, postgresql_url, rabbitmq_url, redis_url)
 
     assert set(result["idle"]) == set(result["after"]) == {"web", "worker", "further_worker"}
     assert all(0 < size["pss"] <= size["rss"] for moment in ("idle", "after") for size in result[moment].values())
+
+
+def test_a_broker_that_is_away_holds_nobody_up(postgresql_url, rabbitmq_url):
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.broker_away", "--seconds", "4"],
+        cwd=ROOT, env=servers.environment(TEST_POSTGRESQL_URL=postgresql_url), check=True, timeout=300,
+        capture_output=True, text=True,
+    )  # fmt: skip
+
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert (result["started"], result["decided"], result["refused"]) == (160, 40, 0)
+    assert result["unsent"] > 0
+    assert result["drained_after"] < 120

@@ -4,25 +4,13 @@ import json
 import signal
 import time
 import uuid
-from urllib.parse import urlsplit
 
-import psycopg
 import pytest
 from kombu import Connection
 
 from tests import servers
 from tests.demo.test_demo import LIVELY, get, post, until
 from tests.live.wire import Wire
-
-
-@pytest.fixture
-def database_url(postgresql_url):
-    name = f"demo_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(postgresql_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    yield urlsplit(postgresql_url)._replace(path=f"/{name}").geturl()
-    with psycopg.connect(postgresql_url, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

@@ -207,12 +207,15 @@ def _took_part(draft: Draft, by: str, position: int) -> bool:
 
 
 def _over(draft: Draft, command: c.OnHumanTask, position: int) -> Rejected | None:
-    if draft.state in ENDED:
-        return Rejected("instance_closed", f"The instance is {draft.state}.")
     held = _attempt(draft, command, position)
+    # Who was slower is told who was quicker.
+    decided = held.state not in LIVE and (held.claimed_by, position) in draft.deciders
+    by = f" {held.claimed_by} has decided {_name(draft, position)}." if decided else ""
+    if draft.state in ENDED:
+        return Rejected("instance_closed", f"The instance is {draft.state}.{by}")
     if held.state not in LIVE or command.attempt not in (None, held.attempt):
         said = f"attempt {command.attempt} of {_name(draft, position)} is over" if command.attempt else "it is over"
-        return Rejected("attempt_closed", f"{_name(draft, position)} is {held.state}: {said}.")
+        return Rejected("attempt_closed", f"{_name(draft, position)} is {held.state}: {said}.{by}")
     return None
 
 
