@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 
 from tests import engines
-from tests.benchmarks import over_http, over_rabbitmq
+from tests.benchmarks import over_http, over_rabbitmq, whole_site
 from tests.benchmarks.databases import Databases, product, yardstick
 
 Run = Callable[[Databases, int], dict[str, Any]]
@@ -235,18 +235,24 @@ def costs(databases: Databases, *, instances: int) -> Iterator[Result]:
 def main(arguments: Sequence[str]) -> int:
     """Measure what was asked for and print it. Not meeting a wish is no error: the machine may be busy."""
     names = [figure.name for figure in FIGURES]
+    looking = ", ".join(one.name for one in whole_site.LOOKS)
     parser = argparse.ArgumentParser(prog="./run benchmark", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="how often each figure is measured (default 3)")
     parser.add_argument("--instances", type=int, default=600, help="instances in a run (default 600)")
     parser.add_argument("--tasks", type=int, default=5000, help="tasks that are done in the large stage (default 5000)")
-    parser.add_argument("--only", action="append", default=[], help=f"beginnings of names: {', '.join(names)}, cost")
+    parser.add_argument(
+        "--only", action="append", default=[], help=f"beginnings of names: {', '.join(names)}, cost, {looking}"
+    )
     parser.add_argument("--json", type=Path, help="write the results to this file")
     chosen = parser.parse_args(arguments)
     folder = Path(tempfile.mkdtemp(prefix="orchestrator-benchmark-"))
-    borrowed = os.environ.setdefault("TEST_DATA_DIR", str(folder / "engines")) != str(folder / "engines")
+    # Its own name is also that of our part of the broker: no other run takes it away.
+    own = str(folder / folder.name)
+    borrowed = os.environ.setdefault("TEST_DATA_DIR", own) != own
     wanted = [figure for figure in FIGURES if _is_chosen(figure.name, chosen.only)]
     counting = _is_chosen("cost", chosen.only)
-    server = _postgresql() if counting or any(figure.postgresql for figure in wanted) else None
+    looks = [one for one in whole_site.LOOKS if _is_chosen(one.name, chosen.only)]
+    server = _postgresql() if counting or looks or any(figure.postgresql for figure in wanted) else None
     has_broker = any(figure.rabbitmq for figure in wanted) and _rabbitmq()
     databases = Databases(folder, server)
     results = []
@@ -264,6 +270,12 @@ def main(arguments: Sequence[str]) -> int:
             for result in costs(databases, instances=max(1, chosen.instances // 2)):
                 results.append(result)
                 _print(result)
+        for one in looks if server is not None else ():
+            for title, found, limit in whole_site.look(one, postgresql=server):
+                wish = "" if limit is None else f"≤ {limit:g}"
+                met = None if limit is None else found <= limit
+                results.append(Result(one.name, title, found, 0.0, 0.0, wish, met, []))
+                _print(results[-1])
     finally:
         databases.close()
         if not borrowed:
