@@ -58,11 +58,14 @@
   // --- Fetching and patching -----------------------------------------------------------------------------------
   const want = (topic) => {
     for (const one of topic ? [topic] : topics()) dirty.add(one);
-    clearTimeout(timer);
-    timer = setTimeout(refresh, Math.max(BATCH, notBefore - Date.now()));
+    soon();
   };
+  // The first change sets the moment: were each later one to put it off, a busy site would never be shown.
+  const soon = (pause = 0) => { if (!timer) timer = setTimeout(refresh, Math.max(BATCH, notBefore - Date.now(), pause)); };
 
   const refresh = async () => {
+    clearTimeout(timer);
+    timer = 0;
     if (busy || document.hidden || !dirty.size || ended) return;
     busy = true;
     const asked = [...dirty];
@@ -106,7 +109,7 @@
     busy = false;
     if (!well) for (const topic of asked) dirty.add(topic);
     else if (followed()) show("on");
-    if (dirty.size) { clearTimeout(timer); timer = setTimeout(refresh, Math.max(BATCH, notBefore - Date.now(), well ? 0 : 5000)); }
+    if (dirty.size) { clearTimeout(timer); timer = 0; soon(well ? 0 : 5000); }
   };
 
   // Live is a page all of whose topics the server has said it follows.
@@ -164,7 +167,8 @@
   };
 
   const KEPT = "form, dialog, input, textarea, select, [data-live-keep], [popover]";
-  const OWN = new Set(["open", "data-sent", "aria-selected"]);
+  // What the page itself says of its parts: which is open, was sent, is chosen.
+  const OWN = new Set(["open", "data-sent", "aria-selected", "aria-current"]);
   const morph = (old, fresh) => {
     if (old.isEqualNode(fresh)) return false;
     if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName) {

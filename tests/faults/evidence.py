@@ -49,7 +49,8 @@ class Evidence:
     over and everything had its time. `anchors` were taken while it ran (`facts.anchor`). `logs` are what processes
     have printed, `expected` patterns of the last lines of tracebacks that the faults explain. `frames` is what sockets
     received: dicts with socket, topic, sequence, allowed. `secrets` were planted and must not be found. `counts` are
-    numbers of instances by state that the site shows.
+    numbers of instances by state that the site shows. `deleted`: when queues were deleted, by name (from, to): RabbitMQ
+    confirms what it routes to a queue that is being deleted, and drops it.
     """
 
     facts: Facts
@@ -64,6 +65,7 @@ class Evidence:
     frames: Sequence[Mapping[str, Any]] = ()
     secrets: Sequence[str] = ()
     counts: Mapping[str, int] | None = None
+    deleted: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
     samples: Sequence[Sample] = ()
     lease_limit_seconds: float = 3600
     overdue_seconds: float = 5

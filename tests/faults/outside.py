@@ -105,8 +105,15 @@ def _acted(
     where = f"{key} {stage}/{task}".rstrip(" /")
     if any(one.outcome == OK for one in operations) and not events:
         yield Violation("S2", where, f"{by} was told that {action} is done; the history knows nothing of it")
-    if {one.outcome for one in operations} == {FAIL} and events:
-        yield Violation("S2", where, f"{by} was refused {action}; {events[0]} says otherwise")
+    # What followed from something else that they did (a resume schedules, too) is none of this.
+    others = frozenset().union(*_ACTS.values()) - _ACTS[action]
+    own = [
+        event
+        for event in events
+        if not any(one.cause == event.cause and one.name in others for one in (instance.events if instance else ()))
+    ]
+    if {one.outcome for one in operations} == {FAIL} and own:
+        yield Violation("S2", where, f"{by} was refused {action}; {own[0]} says otherwise")
 
 
 def s3(evidence: Evidence) -> Iterator[Violation]:
@@ -197,10 +204,19 @@ class _Accounts:
             return True
         return any(self._explained(one, request) for one in instances)
 
+    def _refused(self, instance: Instance, request: Mapping[str, Any]) -> bool:
+        """Tell whether the history keeps the message as a refused input. One without an id is known by what it says."""
+        said = ("event_name", "stage_name", "task_name", "attempt", "output", "error")
+        return any(
+            event.name == "InputRefused"
+            and all(event.data.get("input", {}).get(name) == request.get(name) for name in said)
+            for event in instance.events
+        )
+
     def _explained(self, instance: Instance, request: Mapping[str, Any]) -> bool:
         """Tell whether the history explains a message that left no trace of its own: a duplicate."""
         kind, attempt = request.get("event_name"), request.get("attempt")
-        if kind == "StartWorkflow":
+        if kind == "StartWorkflow" or self._refused(instance, request):
             return True
         about = [
             event
@@ -238,7 +254,7 @@ def s13(evidence: Evidence) -> Iterator[Violation]:
     missing: dict[str, list[str]] = defaultdict(list)
     for one in evidence.facts.instances.values():
         for row in one.outbox:
-            if row.state == "SENT" and row.message_id not in received:
+            if row.state == "SENT" and row.message_id not in received and not _swept_away(evidence, row):
                 missing[row.queue].append(f"{row.event_name} {row.stage_name}/{row.task_name} of {one.id}")
     for queue, messages in missing.items():
         depth = evidence.depths.get(queue)
@@ -246,6 +262,10 @@ def s13(evidence: Evidence) -> Iterator[Violation]:
         if len(messages) > there:
             text = f"{len(messages)} marked sent and never received, {there} still there, e.g. {messages[0]}"
             yield Violation("S13", queue, text)
+
+
+def _swept_away(evidence: Evidence, row: Any) -> bool:
+    return any(first - 1 <= row.sent_at.timestamp() <= last for first, last in evidence.deleted.get(row.queue, ()))
 
 
 def s19(evidence: Evidence) -> Iterator[Violation]:

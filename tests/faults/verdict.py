@@ -8,7 +8,7 @@ import platform
 import re
 import sqlite3
 import subprocess
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -67,6 +67,18 @@ class Verdict:
         return not self.violations
 
 
+def _deleted(trial: Trial) -> dict[str, list[tuple[float, float]]]:
+    """When which queue was being deleted: it takes up to five seconds until its consumer holds nothing."""
+    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for line in (trial.folder / "faults.jsonl").read_text().splitlines():
+        fault = json.loads(line) if line else {}
+        if fault.get("kind") == "delete_queue" and "begin" in fault:
+            found[f"{trial.system.prefix}{fault['target']}"].append(
+                (fault["begin"], fault["begin"] + 6 + fault["seconds"])
+            )
+    return found
+
+
 def judge(trial: Trial, *, profile: str) -> Verdict:
     """Have everything checked, while the system is still up and calm."""
     ledger = trial.folder / "ledger.sqlite3"
@@ -81,6 +93,7 @@ def judge(trial: Trial, *, profile: str) -> Verdict:
         counts=trial.counts_shown,
         depths=trial.depths,
         samples=trial.samples,
+        deleted=_deleted(trial),
     )
     ends = {key: int(one.row.last_sequence) for key, one in evidence.facts.instances.items()}
     evidence.frames = read_frames(trial.folder / "frames.jsonl", ends)
