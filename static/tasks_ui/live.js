@@ -21,7 +21,7 @@
 // Events on document: `live:patched` (detail: the region) after a change, `live:state` (detail: on, late, off).
 (() => {
   "use strict";
-  const POLL = 15000, BATCH = 300, LEAST = 1000, MOST = 5000, PATIENCE = 20000;
+  const POLL = 15000, BATCH = 300, LEAST = 1000, MOST = 3000, PATIENCE = 20000;
   const badge = document.getElementById("live");
   const announcer = document.getElementById("announcer");
   const regions = (topic) => [...document.querySelectorAll("[data-live-topic]")].filter((one) => !topic || one.dataset.liveTopic.split(" ").includes(topic));
