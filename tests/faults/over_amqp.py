@@ -262,11 +262,11 @@ class AmqpService(threading.Thread):
                 if self._connection is None:
                     return
         if self._unacknowledged == 0 and self._classic:
-            # Refused where it is not empty (and, for a replicated queue, always).
+            # Refused where it is not empty (and, for a replicated queue, always). Tried once: who judges must know when.
+            self._delete_for = None
             self._channel.queue_delete(self._queue, if_empty=True)
             self.deleted += 1
             self._classic = False
-            self._delete_for = None
             self._stopping.wait(seconds)
         self._delete_for = None
         self._die()
