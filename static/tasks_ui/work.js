@@ -37,12 +37,20 @@
 
   // --- The list beside the task ---------------------------------------------------------------------------------
   const wide = matchMedia("(width >= 68rem)");
+  let last = null;
   const choose = async (link) => {
     const pane = $("#pane");
+    // What is still shown is another task: a click that comes too early must not decide that one.
+    pane.inert = true;
+    const mine = last = Symbol("choice");
     await keep();
     const answer = await fetch(link.href, { headers: { "X-Fragment": "panel" }, credentials: "same-origin" }).catch(() => null);
+    if (mine !== last) return;
     if (!answer || !answer.ok || answer.redirected) { location.href = link.href; return; }
-    pane.innerHTML = await answer.text();
+    const shown = await answer.text();
+    if (mine !== last) return;
+    pane.innerHTML = shown;
+    pane.inert = false;
     for (const row of document.querySelectorAll("#items > li")) row.toggleAttribute("aria-current", false);
     link.closest("li").setAttribute("aria-current", "true");
     history.replaceState(null, "", link.dataset.pane);

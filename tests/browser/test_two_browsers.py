@@ -33,6 +33,26 @@ def test_a_task_taken_by_one_is_greyed_out_for_the_other(crowd: Crowd, office: O
     expect(tab).to_have_text(str(before))
 
 
+def test_a_click_that_comes_too_early_does_not_meet_the_task_that_was_shown_before(crowd: Crowd, office: Office):
+    first, second = office.start(), office.start()
+    fred = crowd.person("fred", CLAIMABLE)
+    row_of(fred, first).get_by_role("link").click()
+    expect(fred.locator("#pane")).to_contain_text(first["business_ref_no"])
+    held: list[Route] = []
+    fred.route(re.compile("/tasks/[^/]+/[?]following"), lambda route: held.append(route))
+
+    with fred.expect_request(re.compile("/tasks/[^/]+/[?]following")):
+        row_of(fred, second).get_by_role("link").click()
+    expect(fred.locator("#pane")).to_have_js_property("inert", True)
+    expect(fred.locator("#pane")).to_contain_text(first["business_ref_no"])
+    held.pop().continue_()
+    fred.locator("#pane").get_by_role("button", name="Claim").click()
+    expect(fred.get_by_role("button", name="Release")).to_be_visible()
+
+    assert office.task_of(second)["claimed_by"] == "fred"
+    assert office.task_of(first)["claimed_by"] is None
+
+
 def test_what_happens_before_the_page_is_followed_is_seen_all_the_same(crowd: Crowd, office: Office):
     task = office.task_of(payment := office.start())
     page = crowd.visitor(storage_state=signed_in(crowd, "fiona"))
