@@ -1,6 +1,7 @@
 """Who is told of which instance: the same people that may see it, asked for in as few questions as possible."""
 
 import asyncio
+import datetime as dt
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -12,7 +13,7 @@ from workflows.engine.commands import ClaimTask, DecideTask
 from workflows.live import hub as hubs
 from workflows.live import standing, visibility
 from workflows.models import WorkflowInstance, person_of
-from workflows.runtime import listeners
+from workflows.runtime import listeners, moments
 from workflows.runtime.asking import Asked, Reference
 from workflows.runtime.handling import handle
 
@@ -120,3 +121,41 @@ async def test_much_that_was_missed_is_told_as_everything(people, workflow, monk
                 said[frame["topic"]] = frame
 
     assert said[topic] == {"topic": topic, "sequence": done.instance.last_sequence, "changed": ["*"]}
+
+
+@pytest.mark.asyncio
+async def test_what_is_seen_long_after_its_moment_is_told(people, workflow, monkeypatch):
+    """A worker that was held up commits late; its rows bear the moment at which it began."""
+    monkeypatch.setattr(hubs, "FAR_SECONDS", 0.3)
+    async with websocket(people["olga"]) as socket:
+        await socket.ask("instances")
+        newer = await threaded(start)("A-1")
+        await socket.hear_about(str(newer.instance.id), topic="instances")
+        monkeypatch.setattr(listeners, "_listeners", [])
+
+        def commit_late():
+            with monkeypatch.context() as earlier:
+                moment = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=30)
+                earlier.setattr(moments, "now", lambda: moment)
+                return start("A-2")
+
+        late = await threaded(commit_late)()
+        row = await threaded(WorkflowInstance.objects.get)(pk=late.instance.id)
+        assert row.updated_at < dt.datetime.now(dt.UTC) - dt.timedelta(seconds=20)
+
+        await socket.hear_about(str(late.instance.id), topic="instances")
+
+
+@pytest.mark.asyncio
+async def test_a_look_sees_what_stands_behind_much_that_was_told(people, workflow, monkeypatch):
+    monkeypatch.setattr(hubs, "PAGE", 2)
+    monkeypatch.setattr(hubs, "MOST_MISSED", 2)
+    async with websocket(people["olga"]) as socket:
+        await socket.ask("instances")
+        told = [str((await threaded(start)(f"A-{number}")).instance.id) for number in range(8)]
+        await socket.hear_about(*told, topic="instances")
+        monkeypatch.setattr(listeners, "_listeners", [])
+
+        missed = await threaded(start)("A-9")
+
+        await socket.hear_about(str(missed.instance.id), topic="instances")

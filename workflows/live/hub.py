@@ -30,7 +30,10 @@ LOOK_SECONDS = 2.5
 """How often it is asked whether clients are still signed in, and whether a hint was lost."""
 ALONE_SECONDS = 0.5
 """How often it is asked what was missed where no hints come from other processes, or have ceased to come."""
+FAR_SECONDS = 10.0
+"""How often a look goes far back. See Note [Hints and looks]."""
 MOST_MISSED = 200
+PAGE = 1_000
 MOST_REMEMBERED = 10_000
 
 LISTS = (Topic(Kind.INSTANCES), Topic(Kind.OVERVIEW))
@@ -49,6 +52,14 @@ OTHER_RIGHTS = 4403
 # ~~~~~~~~~~~~~~~~~~~~~~
 # A channel layer may lose messages, may be down, and the one in memory does not reach other processes. So the hub looks
 # at the newest rows now and then, and tells of what it was not told: late, but always.
+#
+# A row bears the moment at which its transaction began, and may be seen only later: most after milliseconds, some
+# after the longest that a transaction may take, when its process or its way to the database was held up. So most looks
+# go back a little before the newest moment known, and every few seconds one goes back further than any transaction.
+
+
+Row = tuple[uuid.UUID, int, int]
+"""Where an instance stands: its id, its last sequence, the number of its moment."""
 
 
 class Hub:
@@ -64,6 +75,7 @@ class Hub:
         self._joined = asyncio.Event()
         self._told: OrderedDict[uuid.UUID, int] = OrderedDict()
         self._newest: int | None = None
+        self._looked_far_back = loop.time()
         self._missed_something = False
 
     # --- clients come and go ---
@@ -255,19 +267,31 @@ class Hub:
     async def _look_for_missed(self) -> None:
         if self._newest is None:
             return
-        since = self._newest - _OVERLAP
-        rows = await in_thread(partial(standing.updated_after, since, most=MOST_MISSED + 1))
-        missed = [row for row in rows if self._told.get(row[0], 0) < row[1]]
+        far = self._loop.time() - self._looked_far_back >= FAR_SECONDS
+        missed = await self._missed_since(self._newest - (_LONGEST_COMMIT if far else _OVERLAP))
+        if far:
+            self._looked_far_back = self._loop.time()
         self._missed_something = bool(missed)
-        if len(rows) > MOST_MISSED and missed:
+        if len(missed) > MOST_MISSED:
             await self._tell_everything()
-            return
-        if missed:
+        elif missed:
             self._tell_missed(missed)
-        if rows:
-            self._newest = max(self._newest, rows[-1][2])
 
-    def _tell_missed(self, missed: Sequence[tuple[uuid.UUID, int, int]]) -> None:
+    async def _missed_since(self, since: int) -> list[Row]:
+        """What was updated since then and was not told; when it is more than can be named, not all of it."""
+        missed: list[Row] = []
+        while len(missed) <= MOST_MISSED:
+            rows = await in_thread(partial(standing.updated_after, since, most=PAGE))
+            missed += [row for row in rows if self._told.get(row[0], 0) < row[1]]
+            if rows:
+                self._newest = max(self._newest or 0, rows[-1][2])
+            if len(rows) < PAGE:
+                break
+            # Once more those of the page's last moment, as the next page may go on with them.
+            since = max(rows[-1][2] - 1, since + 1)
+        return missed
+
+    def _tell_missed(self, missed: Sequence[Row]) -> None:
         self.deliver([ChangedInstance(id=pk, at=at, last_sequence=last, missed=True) for pk, last, at in missed])
         number = max(at for _, _, at in missed)
         for client in self._followers(INBOX):
@@ -306,6 +330,8 @@ class _Shared:
 
 _OVERLAP = 2_000_000
 """Microseconds that a look goes back: a commit may become visible later than one whose moment is newer."""
+_LONGEST_COMMIT = 60_000_000
+"""The same for the looks that go far back: no transaction is left open for longer (`DATABASE_IDLE_TIMEOUT_MS`)."""
 
 _hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
 
