@@ -97,13 +97,6 @@ def judge(trial: Trial, *, profile: str) -> Verdict:
     )
     ends = {key: int(one.row.last_sequence) for key, one in evidence.facts.instances.items()}
     evidence.frames = read_frames(trial.folder / "frames.jsonl", ends)
-    for frame in evidence.frames:
-        # What came after the client had looked for the last time (a late answer) is none of its business.
-        one = evidence.facts.instances.get(str(frame["topic"]).partition(":")[2])
-        if "seen" in frame and one is not None:
-            later = [event for event in one.events if event.sequence > frame["view"]]
-            if all(event.at.timestamp() >= frame["seen"] - 1 for event in later) and frame["view"] < frame["truth"]:
-                frame["truth"] = frame["view"]  # type: ignore[index]
     violations = checker.check(evidence)
     if not trial.drained:
         texts = trial.left_over[:20]

@@ -85,7 +85,7 @@ class Watcher(Driver):
                 return
         for topic, sequence in known.items():
             if topic.startswith("instance:"):
-                self._lines.add({"socket": f"{self._user}-end", "topic": topic, "view": sequence, "seen": time.time()})
+                self._lines.add({"socket": f"{self._user}-end", "topic": topic, "view": sequence})
 
     def _write(self, frame: Mapping[str, Any], known: dict[str, int]) -> None:
         topic, sequence = frame.get("topic"), frame.get("sequence")
