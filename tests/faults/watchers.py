@@ -17,9 +17,9 @@ from tests.live.wire import Closed, Refused, Wire
 _OPEN_SECONDS = 8.0
 """How long a socket is kept before another one is opened, to follow newer instances."""
 _TOPICS = 20
-_SILENCE = 1.5
-"""When nothing has come for so long after the end, nothing will."""
-_PATIENCE = 10.0
+_SILENCE = 12.0
+"""When nothing has come for so long after the end, nothing will: a bit more than `FAR_SECONDS` of the live hub."""
+_PATIENCE = 2 * _SILENCE
 
 
 class _Wire(Wire):
