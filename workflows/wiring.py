@@ -93,18 +93,19 @@ def open_bus() -> MessageBus:
 class Job:
     """Something that a process does by itself, in a thread: what wakes it, and what is to be done after its end.
 
-    `kind` is how other processes know it.
+    `kind` is how other processes know it; `rouse` has it look at everything, by default by waking it.
     """
 
     worker: Worker
     heard: Listener | None = None
+    rouse: Callable[[], None] | None = None
     close: Callable[[], None] = lambda: None
     kind: str = ""
 
 
 def _relay(team: InHand) -> Job:
     relay = Relay(open_bus=open_bus, now=moments.now)
-    return Job(relay.worker, relay.heard, relay.close, kind="relay")
+    return Job(relay.worker, relay.heard, relay.look, relay.close, kind="relay")
 
 
 def _clock(team: InHand) -> Job:
@@ -193,7 +194,7 @@ class _Others:
         bell.ring_all()
         for job in self._jobs:
             if job.heard is not None:
-                job.worker.wake()
+                (job.rouse or job.worker.wake)()
 
 
 voice = Voice()

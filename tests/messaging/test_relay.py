@@ -14,7 +14,7 @@ from workflows.messaging.adapters.database import DatabaseBus
 from workflows.messaging.adapters.memory import MemoryBroker, MemoryBus
 from workflows.messaging.relay import BATCH, PROBE, Relay, relay_once
 from workflows.models import OutboxMessage
-from workflows.runtime import listeners, outbox
+from workflows.runtime import fresh, listeners, outbox
 from workflows.runtime.asking import Asked, Reference
 from workflows.runtime.handling import handle
 from workflows.runtime.publishing import publish_template
@@ -258,6 +258,7 @@ def test_a_relay_feels_with_a_few_whether_the_bus_is_back_and_then_sends_all_at_
     broker.down = False
     for _ in range(3):
         relay._work()
+    fresh.messages.close(relay)
 
     # Some of them would have had a longer pause.
     assert OutboxMessage.objects.exclude(state="SENT").count() == 0

@@ -28,6 +28,11 @@ class Outgoing(NamedTuple):
     body: Mapping[str, Any]
 
 
+def is_first(event_name: str, attempt: int) -> bool:
+    """This will tell whether no other message of the task's has to go before this one."""
+    return event_name == START_TASK and attempt == 1
+
+
 def messages(definition: WorkflowDefinition, snapshot: Snapshot, events: Iterable[Event]) -> Iterator[Outgoing]:
     """This will give what the events of one decision send, in their order; `snapshot` is the instance after them."""
     for event in events:

@@ -1,14 +1,16 @@
-"""Sends what was written down to be sent."""
+"""Sends what was written down to be sent: what this process commits from memory, the rest from the table."""
 
 from __future__ import annotations
 
 import datetime as dt
 import logging
+import time
 from collections.abc import Callable, Sequence
 
 from workflows import failpoints
 from workflows.messaging.port import BusDown, MessageBus, Outgoing
-from workflows.runtime import outbox
+from workflows.runtime import fresh, outbox
+from workflows.runtime.fresh import FreshMessage
 from workflows.runtime.listeners import Committed
 from workflows.runtime.workers import Worker
 
@@ -21,6 +23,10 @@ GATHER_SECONDS = 0.25
 LONGEST_PAUSE = 5.0
 BUS_DOWN = "The bus does not answer"
 TEND_SECONDS = 5.0
+SETTLE_SECONDS = 0.05
+"""When nothing fresh has come for so long, it is written down what became of what was sent from memory."""
+SETTLE_AT_LAST = 0.25
+"""The same while more and more comes."""
 
 
 class Relay:
@@ -31,12 +37,23 @@ class Relay:
         self._now = now
         self._bus: MessageBus | None = None
         self._failures = 0
-        self.worker = Worker(name="relay", work=self._work, rest=TEND_SECONDS)
+        self._look_wanted = True
+        self._next_look = 0.0
+        self._sent: list[tuple[FreshMessage, dt.datetime]] = []
+        self._sent_since = 0.0
+        self.worker = Worker(name="relay", work=self._work, rest=TEND_SECONDS, end=self._end)
 
     def heard(self, committed: Committed) -> None:
         """This will wake the relay when the commit may have written down messages."""
-        if committed.queues:
+        if committed.unsent:
+            self.look()
+        elif committed.queues:
             self.worker.wake()
+
+    def look(self) -> None:
+        """This will have the relay look for messages that are due, whoever has written them down."""
+        self._look_wanted = True
+        self.worker.wake()
 
     def close(self) -> None:
         """This will let go of the bus, once the thread has ended."""
@@ -47,11 +64,59 @@ class Relay:
     def _work(self) -> float | None:
         if self._bus is None:
             self._bus = self._open_bus()
+        if not self._failures and not self._bus.has_everything:
+            fresh.messages.open(self)
+        taken = fresh.messages.take(BATCH)
+        if taken:
+            self._send(self._bus, taken)
+        now = time.monotonic()
+        wants_look = self._look_wanted or now >= self._next_look
+        if self._sent and (wants_look or not taken or now - self._sent_since >= SETTLE_AT_LAST):
+            self._settle()
+        if not wants_look:
+            return SETTLE_SECONDS if self._sent else self._next_look - now
+        # Wanted again when it fails.
+        self._look_wanted, self._next_look = False, 0.0
+        pause = self._look(self._bus)
+        self._next_look = time.monotonic() + (TEND_SECONDS if pause is None else pause)
+        return pause
+
+    def _send(self, bus: MessageBus, messages: Sequence[FreshMessage]) -> None:
+        """What cannot be sent goes the usual way, where it is written down why, and when to try again."""
+        try:
+            failpoints.hit("relay_before_publish")
+            results = bus.publish([Outgoing(str(one.message_id), one.queue, one.body.encode()) for one in messages])
+            failpoints.hit("relay_after_confirm")
+        except BusDown as error:
+            results = [str(error)] * len(messages)
+        if not self._sent:
+            self._sent_since = time.monotonic()
+        now = self._now()
+        self._sent += [(one, now) for one, error in zip(messages, results, strict=True) if error is None]
+        left = [one for one, error in zip(messages, results, strict=True) if error is not None]
+        if left:
+            self._look_wanted = True
+            outbox.hand_back(left, at=now)
+
+    def _settle(self) -> None:
+        sent, self._sent = self._sent, []
+        outbox.settle_fresh(sent)
+
+    def _end(self) -> None:
+        left = fresh.messages.take(BATCH)
+        fresh.messages.close(self)
+        if left and self._bus is not None:
+            self._send(self._bus, left)
+        if self._sent:
+            self._settle()
+
+    def _look(self, bus: MessageBus) -> float | None:
         most = PROBE if self._failures else BATCH
-        tried, down = _round(self._bus, self._now(), most)
+        tried, down = _round(bus, self._now(), most)
         if down:
             # A few rows feel whether it is back; the others keep their turn, and whoever wakes us need not know.
             self._failures += 1
+            fresh.messages.close(self)
             self.worker.doze(min(LONGEST_PAUSE, 0.25 * 2 ** min(self._failures, 10)))
             return 0
         if tried and self._failures:
@@ -60,8 +125,8 @@ class Relay:
             return 0
         if tried == most:
             return 0
-        self._tend(self._bus)
-        if self._bus.has_everything:
+        self._tend(bus)
+        if bus.has_everything:
             # Nobody waits for this; writing down a whole moment's messages at once leaves the database to others.
             self.worker.doze(GATHER_SECONDS)
         due = outbox.next_due()

@@ -25,7 +25,7 @@ from workflows.engine.snapshot import Snapshot
 from workflows.models import HumanTask, Lease
 from workflows.models.locking import is_away, is_passing, writing
 from workflows.models.writes import Database
-from workflows.runtime import listeners, loading, moments
+from workflows.runtime import fresh, listeners, loading, moments
 from workflows.runtime.asking import Answer, Asked, InstanceNow, Outcome, Reference, Turn, TurnWork
 from workflows.runtime.identity import new_instance_id, read_uuid
 from workflows.runtime.offers import Offers
@@ -357,12 +357,15 @@ class _Batch:
             return
         loading.snapshots.put((work.id, work.now) for work in touched if work.now is not None)
         failpoints.hit("before_push")
+        if self.recorder.fresh:
+            fresh.messages.put(self.recorder.fresh)
         if listeners.anybody():
             listeners.tell(
                 listeners.Committed(
                     at=self.at,
                     changes=tuple(_change(work) for work in touched),
                     queues=frozenset(queue for work in touched for queue in work.queues),
+                    unsent=self.recorder.unsent,
                     steps=any(_has_step_work(work) for work in touched),
                     deadline=self.recorder.earliest_deadline,
                 )

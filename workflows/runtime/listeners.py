@@ -45,11 +45,15 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """One commit: what changed, which queues got messages, whether steps may run, the earliest clock newly armed."""
+    """One commit: what changed, which queues got messages, whether steps may run, the earliest clock newly armed.
+
+    `unsent`: whether some of the messages wait in the table for a relay; the others are sent by this process already.
+    """
 
     at: dt.datetime
     changes: tuple[Change, ...]
     queues: frozenset[str] = frozenset()
+    unsent: bool = False
     steps: bool = False
     deadline: dt.datetime | None = None
 

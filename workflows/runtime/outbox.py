@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from django.db import connection
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 
 from workflows import failpoints
-from workflows.engine.lifecycle import MARK_SENT, MARK_UNSENT
+from workflows.engine import outgoing
+from workflows.engine.lifecycle import MARK_SENT, MARK_UNSENT, MessageState
 from workflows.models import OutboxMessage
 from workflows.models.locking import writing
+from workflows.runtime.fresh import FreshMessage
 
 CLAIM = dt.timedelta(seconds=30)
 IN_HAND = dt.timedelta(milliseconds=50)
@@ -165,7 +167,7 @@ def _read(rows: Iterable[Sequence[Any]]) -> Sequence[Claimed]:
             tries,
             _aware(moment),
             (_uuid(instance), position, queue),
-            attempt == 1 and event == "StartTask",
+            outgoing.is_first(event, attempt),
         )
         for pk, message_id, queue, body, tries, moment, instance, position, event, attempt in sorted(map(tuple, rows))
     ]
@@ -217,6 +219,38 @@ def _mark_sent(keys: Sequence[int], at: dt.datetime) -> None:
     OutboxMessage.objects.filter(pk__in=keys, state__in=MARK_SENT.source).update(
         state=MARK_SENT.target, sent_at=at, error=""
     )
+
+
+_SETTLE_FRESH = (
+    "UPDATE workflows_outboxmessage o SET state = %s, sent_at = k.at, error = ''"
+    " FROM unnest(%s::uuid[], %s::uuid[], %s::timestamptz[]) AS k(instance_id, message_id, at)"
+    " WHERE o.instance_id = k.instance_id AND o.message_id = k.message_id AND o.state = ANY(%s)"
+)
+
+
+def settle_fresh(sent: Sequence[tuple[FreshMessage, dt.datetime]]) -> None:
+    """This will write down that messages were sent from memory, each with the moment at which the bus had it."""
+    failpoints.hit("relay_before_settle")
+    with writing():
+        if connection.vendor == "postgresql":
+            keys = [[one.instance_id for one, _ in sent], [one.message_id for one, _ in sent], [at for _, at in sent]]
+            with connection.cursor() as cursor:
+                cursor.execute(_SETTLE_FRESH, (str(MARK_SENT.target), *keys, [str(one) for one in MARK_SENT.source]))
+        else:
+            for one, at in sent:
+                _of(one).filter(state__in=MARK_SENT.source).update(state=MARK_SENT.target, sent_at=at, error="")
+    failpoints.hit("relay_after_settle")
+
+
+def hand_back(left: Sequence[FreshMessage], *, at: dt.datetime) -> None:
+    """This will have messages that could not be sent from memory go the usual way, at once."""
+    with writing():
+        for one in left:
+            _of(one).filter(state=MessageState.PENDING).update(next_try_at=at)
+
+
+def _of(message: FreshMessage) -> QuerySet[OutboxMessage]:
+    return OutboxMessage.objects.filter(instance=message.instance_id, message_id=message.message_id)
 
 
 def due_again(error: str, *, at: dt.datetime) -> int:

@@ -17,8 +17,9 @@ from workflows.engine.snapshot import Snapshot
 from workflows.models import DeadlineKind, StageInstance, TaskInstance
 from workflows.models.fields import dump
 from workflows.models.writes import Database
-from workflows.runtime import tables
+from workflows.runtime import fresh, tables
 from workflows.runtime.appliers import Rows, apply
+from workflows.runtime.fresh import FreshMessage
 from workflows.runtime.identity import message_id
 from workflows.runtime.projection import instance_columns
 
@@ -57,6 +58,8 @@ class Recorder:
         self._log: list[tuple[Any, ...]] = []
         self._outbox: list[tuple[Any, ...]] = []
         self._handled: list[tuple[Any, ...]] = []
+        self.fresh: list[FreshMessage] = []
+        self.unsent = False
         self.touched: dict[uuid.UUID, Recorded] = {}
         self.earliest_deadline: dt.datetime | None = None
 
@@ -131,6 +134,12 @@ class Recorder:
         task = work.definition.tasks[message.position]
         payload = dump({**message.body, "message_id": str(key), "instance_id": str(work.id)})
         work.queues.add(message.queue)
+        if fresh.messages.granted and outgoing.is_first(message.event_name, message.attempt):
+            self.fresh.append(FreshMessage(work.id, key, message.queue, payload))
+            next_try_at = self.at + fresh.HEAD_START
+        else:
+            self.unsent = True
+            next_try_at = self.at
         self._outbox.append(
             (
                 key,
@@ -145,7 +154,7 @@ class Recorder:
                 "PENDING",
                 self.at,
                 0,
-                self.at,
+                next_try_at,
                 "",
             )
         )

@@ -66,6 +66,7 @@ class News:
             at=self.deadline or dt.datetime.now(dt.UTC),
             changes=(),
             queues=self.queues,
+            unsent="relay" in self.jobs,
             steps="steps" in self.jobs,
             deadline=self.deadline,
         )
@@ -105,7 +106,7 @@ class Voice:
             gathered = self._gathered
             if committed.queues:
                 gathered.queues |= committed.queues
-                if "relay" not in self.here:
+                if committed.unsent and "relay" not in self.here:
                     gathered.jobs.add("relay")
             if committed.steps:
                 # Also where steps run here: one at a time, and each may take long.

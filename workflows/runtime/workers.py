@@ -34,12 +34,21 @@ class Worker:
     """Calls `work` again and again in a thread of its own until it is stopped.
 
     `work` does a bounded piece and returns the seconds after which it wants to be called again at the latest (0: at
-    once; None: when woken, or after a rest). When it raises, it is called again after a growing pause.
+    once; None: when woken, or after a rest). When it raises, it is called again after a growing pause. `end` is called
+    as the last thing in the thread.
     """
 
-    def __init__(self, *, name: str, work: Callable[[], float | None], rest: float = REST) -> None:
+    def __init__(
+        self,
+        *,
+        name: str,
+        work: Callable[[], float | None],
+        rest: float = REST,
+        end: Callable[[], None] = lambda: None,
+    ) -> None:
         self.name = name
         self._work = work
+        self._end = end
         self._rest = rest
         self._woken = threading.Event()
         self._stopping = threading.Event()
@@ -104,6 +113,10 @@ class Worker:
             # Not an Exception: what ends a thread on purpose, or Python itself. Whoever watches the process ends it.
             logger.critical("%s has died", self.name, exc_info=True)
         finally:
+            try:
+                self._end()
+            except Exception:
+                logger.exception("%s did not end as it should", self.name)
             connections.close_all()
 
     def _turn(self) -> float:
