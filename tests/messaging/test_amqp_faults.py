@@ -304,3 +304,49 @@ def test_a_queue_that_confirms_nothing_holds_up_no_other(bus, admin, queue, monk
     assert sending._connection is None, "a late confirm must not meet a later tag"
     monkeypatch.setattr(sending, "_closed", confirmed)
     assert bus.publish([mute]) == [None]
+
+
+def test_what_is_posted_is_there_before_anybody_waits_for_it(bus, queue, admin):
+    assert not bus.post([message(queue)])  # there is no connection yet, and opening one takes time
+    assert bus.publish([message(queue)]) == [None]
+
+    assert bus.post([message(queue), message(queue)])
+
+    until(lambda: depth(admin, queue) == 3)
+    assert not bus.post([message(queue)])  # something is under way
+    assert bus.confirm() == [None, None]
+    assert bus.post([message(queue)])
+    assert bus.confirm() == [None]
+
+
+def test_only_what_holds_up_nobody_is_posted(bus, queue, admin):
+    assert bus.publish([message(queue)]) == [None]
+    assert not bus.post([Outgoing("1", queue, b"x" * amqp_sending.POST_BYTES)])
+    assert bus.publish([message(queue)]) == [None]
+    assert depth(admin, queue) == 2
+
+
+def test_what_is_posted_to_a_queue_that_is_none_makes_it(bus, queue, admin):
+    assert bus.publish([message(queue)]) == [None]
+    name = f"{queue}-new"
+
+    assert bus.post([message(name), message(queue)])
+    assert bus.confirm() == [None, None]
+
+    assert depth(admin, name) == 1
+    assert depth(admin, queue) == 2
+    admin.channel().queue_delete(name)
+
+
+def test_what_was_posted_on_a_connection_that_broke_is_in_doubt(line, bus, queue, admin):
+    assert bus.publish([message(queue)]) == [None]
+    line.hold("down")
+    assert bus.post([message(queue)])
+    line.cut()
+
+    with pytest.raises(BusDown):
+        bus.confirm()
+
+    line.heal()
+    until(lambda: not is_down(lambda: bus.publish([message(queue)])))
+    assert depth(admin, queue) >= 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class BusDown(Exception):
 
 
 class MessageBus(Protocol):
-    """Sends messages and hands over those that arrive. An object belongs to one thread."""
+    """Sends messages and hands over those that arrive. An object belongs to one thread at a time."""
 
     name: str
     has_everything: bool
@@ -69,4 +69,20 @@ class MessageBus(Protocol):
 
     def close(self) -> None:
         """This will let go of all connections; what was not dealt with arrives again."""
+        ...
+
+
+@runtime_checkable
+class PostingBus(MessageBus, Protocol):
+    """A bus that can also be given messages by somebody who will not wait for what becomes of them."""
+
+    def post(self, messages: Sequence[Outgoing]) -> bool:
+        """This will write messages at once and tell whether it did; it never waits and raises nothing.
+
+        It does not where that might hold up the caller. After it did, `confirm` comes before anything else is sent.
+        """
+        ...
+
+    def confirm(self) -> list[str | None]:
+        """This will wait for what becomes of the messages that were posted, and tell it as `publish` does."""
         ...

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 
 from workflows import failpoints
-from workflows.messaging.port import BusDown, MessageBus, Outgoing
+from workflows.messaging.port import BusDown, MessageBus, Outgoing, PostingBus
 from workflows.runtime import fresh, outbox
 from workflows.runtime.fresh import FreshMessage
 from workflows.runtime.listeners import Committed
@@ -17,6 +18,8 @@ from workflows.runtime.workers import Worker
 logger = logging.getLogger(__name__)
 
 BATCH = 1_000
+POST = 10
+"""How many messages at most are written by the thread that has committed them."""
 PROBE = 10
 """How many messages are tried at once while the bus does not answer."""
 GATHER_SECONDS = 0.25
@@ -41,6 +44,8 @@ class Relay:
         self._next_look = 0.0
         self._sent: list[tuple[FreshMessage, dt.datetime]] = []
         self._sent_since = 0.0
+        self._posted: Sequence[FreshMessage] = ()
+        self._bus_in_use = threading.Lock()
         self.worker = Worker(name="relay", work=self._work, rest=TEND_SECONDS, end=self._end)
 
     def heard(self, committed: Committed) -> None:
@@ -55,6 +60,20 @@ class Relay:
         self._look_wanted = True
         self.worker.wake()
 
+    def _post(self) -> None:
+        """In the thread that has committed, which waits for nothing: until the relay's own runs takes longer."""
+        if self._posted or not self._bus_in_use.acquire(blocking=False):
+            return
+        try:
+            if isinstance(self._bus, PostingBus) and not self._posted:
+                messages = fresh.messages.take(POST)
+                if messages and self._bus.post(_outgoing(messages)):
+                    self._posted = messages
+                else:
+                    fresh.messages.put_back(messages)
+        finally:
+            self._bus_in_use.release()
+
     def close(self) -> None:
         """This will let go of the bus, once the thread has ended."""
         if self._bus is not None:
@@ -62,13 +81,17 @@ class Relay:
             self._bus = None
 
     def _work(self) -> float | None:
-        if self._bus is None:
-            self._bus = self._open_bus()
-        if not self._failures and not self._bus.has_everything:
-            fresh.messages.open(self)
-        taken = fresh.messages.take(BATCH)
-        if taken:
-            self._send(self._bus, taken)
+        with self._bus_in_use:
+            return self._work_with(self._bus or self._open())
+
+    def _open(self) -> MessageBus:
+        self._bus = self._open_bus()
+        return self._bus
+
+    def _work_with(self, bus: MessageBus) -> float | None:
+        if not self._failures and not bus.has_everything:
+            fresh.messages.open(self, offer=self._post)
+        taken = self._send_fresh(bus)
         now = time.monotonic()
         wants_look = self._look_wanted or now >= self._next_look
         if self._sent and (wants_look or not taken or now - self._sent_since >= SETTLE_AT_LAST):
@@ -77,18 +100,26 @@ class Relay:
             return SETTLE_SECONDS if self._sent else self._next_look - now
         # Wanted again when it fails.
         self._look_wanted, self._next_look = False, 0.0
-        pause = self._look(self._bus)
+        pause = self._look(bus)
         self._next_look = time.monotonic() + (TEND_SECONDS if pause is None else pause)
         return pause
 
-    def _send(self, bus: MessageBus, messages: Sequence[FreshMessage]) -> None:
+    def _send_fresh(self, bus: MessageBus) -> int:
+        posted, self._posted = self._posted, ()
+        if posted and isinstance(bus, PostingBus):
+            self._take_down(posted, bus.confirm)
+        taken = fresh.messages.take(BATCH)
+        if taken:
+            self._take_down(taken, lambda: bus.publish(_outgoing(taken)))
+        return len(posted) + len(taken)
+
+    def _take_down(self, messages: Sequence[FreshMessage], send: Callable[[], Sequence[str | None]]) -> None:
         """What cannot be sent goes the usual way, where it is written down why, and when to try again."""
         try:
-            failpoints.hit("relay_before_publish")
-            results = bus.publish([Outgoing(str(one.message_id), one.queue, one.body.encode()) for one in messages])
+            results = send()
             failpoints.hit("relay_after_confirm")
         except BusDown as error:
-            results = [str(error)] * len(messages)
+            results = [f"{BUS_DOWN}: {error}"] * len(messages)
         if not self._sent:
             self._sent_since = time.monotonic()
         now = self._now()
@@ -103,12 +134,12 @@ class Relay:
         outbox.settle_fresh(sent)
 
     def _end(self) -> None:
-        left = fresh.messages.take(BATCH)
-        fresh.messages.close(self)
-        if left and self._bus is not None:
-            self._send(self._bus, left)
-        if self._sent:
-            self._settle()
+        with self._bus_in_use:
+            if self._bus is not None:
+                self._send_fresh(self._bus)
+            fresh.messages.close(self)
+            if self._sent:
+                self._settle()
 
     def _look(self, bus: MessageBus) -> float | None:
         most = PROBE if self._failures else BATCH
@@ -137,6 +168,11 @@ class Relay:
             bus.tend()
         except BusDown as error:
             logger.info("the connection to the bus has ended; the next message opens another (%s)", error)
+
+
+def _outgoing(messages: Sequence[FreshMessage]) -> list[Outgoing]:
+    failpoints.hit("relay_before_publish")
+    return [Outgoing(str(one.message_id), one.queue, one.body.encode()) for one in messages]
 
 
 def relay_once(bus: MessageBus, at: dt.datetime, *, most: int = BATCH) -> int:

@@ -17,12 +17,15 @@ Only the first message of a task has a head start: no other one has to go before
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
+
+log = logging.getLogger(__name__)
 
 HEAD_START = dt.timedelta(seconds=2)
 YOUNG = 1.0
@@ -46,20 +49,23 @@ class FreshMessages:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._takers: set[object] = set()
+        self._takers: dict[object, Callable[[], None]] = {}
         self._messages: deque[tuple[float, FreshMessage]] = deque()
         self.granted = False
 
-    def open(self, taker: object) -> None:
-        """This will grant head starts from now on: somebody takes what is fresh."""
+    def open(self, taker: object, *, offer: Callable[[], None]) -> None:
+        """This will grant head starts from now on: somebody takes what is fresh.
+
+        `offer` is called in the thread that has committed, right after the commit; it must not wait for anything.
+        """
         with self._lock:
-            self._takers.add(taker)
+            self._takers[taker] = offer
             self.granted = True
 
     def close(self, taker: object) -> None:
         """This will grant none any more, unless somebody else takes; what lies here is left to the usual way."""
         with self._lock:
-            self._takers.discard(taker)
+            self._takers.pop(taker, None)
             self.granted = bool(self._takers)
             if not self.granted:
                 self._messages.clear()
@@ -70,6 +76,19 @@ class FreshMessages:
         with self._lock:
             if self.granted:
                 self._messages.extend((now, message) for message in messages)
+            offers = list(self._takers.values())
+        for offer in offers:
+            try:
+                offer()
+            except Exception:
+                log.exception("A fresh message was not taken; it goes the usual way")
+
+    def put_back(self, messages: Sequence[FreshMessage]) -> None:
+        """This will leave to others what was taken and not sent after all."""
+        now = time.monotonic()
+        with self._lock:
+            if self.granted:
+                self._messages.extendleft((now, message) for message in reversed(messages))
 
     def take(self, most: int) -> list[FreshMessage]:
         """This will give the oldest that are still young, so many at most; each is given once."""

@@ -233,9 +233,10 @@ def settle_fresh(sent: Sequence[tuple[FreshMessage, dt.datetime]]) -> None:
     failpoints.hit("relay_before_settle")
     with writing():
         if connection.vendor == "postgresql":
-            keys = [[one.instance_id for one, _ in sent], [one.message_id for one, _ in sent], [at for _, at in sent]]
+            instances, keys = [one.instance_id for one, _ in sent], [one.message_id for one, _ in sent]
+            states = [str(one) for one in MARK_SENT.source]
             with connection.cursor() as cursor:
-                cursor.execute(_SETTLE_FRESH, (str(MARK_SENT.target), *keys, [str(one) for one in MARK_SENT.source]))
+                cursor.execute(_SETTLE_FRESH, (str(MARK_SENT.target), instances, keys, [at for _, at in sent], states))
         else:
             for one, at in sent:
                 _of(one).filter(state__in=MARK_SENT.source).update(state=MARK_SENT.target, sent_at=at, error="")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from workflows.messaging import condition
 from workflows.messaging.adapters.amqp_receiving import Receiving
@@ -27,8 +27,19 @@ class AmqpBus:
 
     def publish(self, messages: Sequence[Outgoing]) -> list[str | None]:
         """This will send messages, and tell of each whether the broker has it."""
+        return self._noted(lambda: self._sending.send(messages))
+
+    def post(self, messages: Sequence[Outgoing]) -> bool:
+        """This will write messages without waiting for the broker, where nothing else is under way."""
+        return self._sending.post(messages)
+
+    def confirm(self) -> list[str | None]:
+        """This will tell of each message that was posted whether the broker has it."""
+        return self._noted(self._sending.confirm)
+
+    def _noted(self, send: Callable[[], list[str | None]]) -> list[str | None]:
         try:
-            results = self._sending.send(messages)
+            results = send()
         except BusDown as error:
             condition.note(condition.BLOCKED if self._sending.blocked else condition.DOWN, str(error))
             raise

@@ -5,8 +5,9 @@ See Note [Confirms] and Note [Alarms].
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from workflows import failpoints
@@ -20,6 +21,10 @@ CONFIRM_SECONDS = 8.0
 BLOCKED_SECONDS = 1.0
 """How long to wait for confirms after the broker has said that it takes nothing more."""
 HEARTBEAT_SECONDS = 30
+POST_BYTES = 16_384
+"""What the buffers of a connection take at once, when nothing else is under way."""
+_AROUND = 512
+"""At most so many bytes travel around a body."""
 
 # Note [Confirms]
 # ~~~~~~~~~~~~~~~
@@ -49,23 +54,50 @@ class Sending:
         self._results: list[str | None] = []
         self._returned: set[str] = set()
         self._ids: list[str] = []
+        self._posted: Sequence[Outgoing] = ()
         self.blocked: str | None = None
 
     def send(self, messages: Sequence[Outgoing]) -> list[str | None]:
         """This will send messages, and tell of each whether the broker has it. Raises BusDown."""
+        with self._careful():
+            self._begin()
+            self._write(messages)
+            return self._outcome(messages)
+
+    def post(self, messages: Sequence[Outgoing]) -> bool:
+        """This will write messages without waiting for anything, and tell whether it did.
+
+        It does only on a connection with nothing under way, and no more than its buffers hold: nobody is held up.
+        """
+        size = sum(len(one.body) for one in messages) + _AROUND * len(messages)
+        if self._connection is None or self._open or self.blocked or size > POST_BYTES:
+            return False
+        try:
+            self._write(messages)
+        except DOWN:
+            self.drop()
+            return False
+        self._posted = messages
+        return True
+
+    def confirm(self) -> list[str | None]:
+        """This will tell of each message that was posted whether the broker has it. Raises BusDown."""
+        messages, self._posted = self._posted, ()
+        with self._careful():
+            if self._connection is None:
+                raise BusDown("The connection was lost.")
+            return self._outcome(messages)
+
+    @contextlib.contextmanager
+    def _careful(self) -> Iterator[None]:
         with errors_as_bus_down():
             try:
-                self._begin()
-                results = self._send(messages)
-                missing = [number for number, result in enumerate(results) if result is _NO_QUEUE]
-                if missing and self._connection is not None:
-                    self._send_again(messages, missing, results)
+                yield
             except BusDown:  # blocked: the connection is worth keeping
                 raise
             except BaseException:
                 self.drop()
                 raise
-        return results
 
     def tend(self) -> None:
         """This will answer the broker's heartbeats, and notice what it has said. Raises BusDown."""
@@ -125,7 +157,15 @@ class Sending:
         self._last_tag = 0
         self._pack = Publisher(channel.channel_id, self._connection.frame_max).frames
 
-    def _send(self, messages: Sequence[Outgoing]) -> list[str | None]:
+    def _outcome(self, messages: Sequence[Outgoing]) -> list[str | None]:
+        self._wait()
+        results = self._results
+        missing = [number for number, result in enumerate(results) if result is _NO_QUEUE]
+        if missing and self._connection is not None:
+            self._send_again(messages, missing, results)
+        return results
+
+    def _write(self, messages: Sequence[Outgoing]) -> None:
         self._results = [_NOT_CONFIRMED] * len(messages)
         self._ids = [message.message_id for message in messages]
         self._open, self._returned = {}, set()
@@ -140,8 +180,6 @@ class Sending:
             self._open[self._last_tag] = number
         self._connection.write(frames)
         failpoints.hit("relay_after_publish")
-        self._wait()
-        return self._results
 
     def _wait(self) -> None:
         end = time.monotonic() + CONFIRM_SECONDS
@@ -180,7 +218,9 @@ class Sending:
         again = [number for number in missing if messages[number].queue not in reasons]
         for number in missing:
             results[number] = reasons.get(messages[number].queue, _NO_QUEUE)
-        for number, result in zip(again, self._send([messages[number] for number in again]), strict=True):
+        self._write([messages[number] for number in again])
+        self._wait()
+        for number, result in zip(again, self._results, strict=True):
             results[number] = result
 
     def _acknowledged(self, tag: int, multiple: bool) -> None:
