@@ -79,7 +79,8 @@ def _address(url: str) -> dict[str, Any]:
         "password": unquote(parts.password or "guest"),
         "virtual_host": unquote(parts.path.removeprefix("/")) or "/",
         "login_method": dict(parse_qsl(parts.query)).get("login_method", "PLAIN"),
-        "ssl": secure,
+        # Its certificate must be its own; a private authority is named by SSL_CERT_FILE, as OpenSSL has it.
+        "ssl": {"context": {"check_hostname": True}, "server_hostname": parts.hostname} if secure else False,
     }
 
 
