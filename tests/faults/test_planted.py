@@ -47,6 +47,6 @@ def test_every_bug_can_be_planted() -> None:
     assert done.stdout.split() == list(BUGS), done.stderr
 
 
-def test_there_are_sixteen_and_each_has_its_hunter() -> None:
-    assert len(BUGS) == 16
+def test_there_are_eighteen_and_each_has_its_hunter() -> None:
+    assert len(BUGS) == 18
     assert all(bug.sweep or bug.duel for bug in BUGS.values())

@@ -23,7 +23,7 @@ from tests.faults.filebus import FileBus
 from tests.faults.records import FAIL, OK, UNKNOWN
 from workflows.messaging.port import Incoming, Outgoing
 from workflows.messaging.receiving import receive
-from workflows.messaging.relay import relay_once
+from workflows.messaging.relay import Relay
 from workflows.models import HumanTask, OutboxMessage, QuarantinedMessage, TaskInstance, WorkflowInstance
 from workflows.runtime import deadlines, listeners, replay
 from workflows.runtime.loading import snapshots
@@ -49,6 +49,9 @@ class World:
         self.behaviours = behaviours
         self.tokens: dict[str, str] = json.loads((folder / "tokens.json").read_text())
         self.steps = StepRunner(now=self.now)
+        self.relay = Relay(open_bus=lambda: self.bus, now=self.now)
+        self.relay.worker.doze = lambda seconds: None  # type: ignore[method-assign]
+        listeners.subscribe(self.relay.heard)
         self.step = 0
         self.troubles = 0
         self._frames = records.Lines(folder / "frames.jsonl")
@@ -135,7 +138,12 @@ class World:
             quiet = 0 if moved else quiet + 1
 
     def _relay(self) -> int:
-        return relay_once(self.bus, self.now())
+        unsent = OutboxMessage.objects.exclude(state="SENT")
+        before = unsent.count()
+        # What this process has committed it has posted by itself; the look settles that, and finds the rest.
+        self.relay.look()
+        self.relay._work()
+        return before - unsent.count()
 
     def _receive(self) -> int:
         def handle(messages: Sequence[Incoming]) -> None:

@@ -74,7 +74,9 @@ def _no_inbox() -> None:
 
 def _relay_by_last_id() -> None:
     from workflows.runtime import outbox
+    from workflows.runtime.fresh import FreshMessages
 
+    FreshMessages.open = lambda self, taker, *, offer: None  # type: ignore[method-assign]
     seen = [0]
 
     def send_some(
@@ -90,6 +92,9 @@ def _relay_by_last_id() -> None:
 
 def _mark_sent_before_confirm() -> None:
     from workflows.runtime import outbox
+    from workflows.runtime.fresh import FreshMessages
+
+    FreshMessages.open = lambda self, taker, *, offer: None  # type: ignore[method-assign]
 
     def send_some(
         claimed: Sequence[outbox.Claimed], at: dt.datetime, send: Callable[[Sequence[outbox.Claimed]], Any]
@@ -99,6 +104,25 @@ def _mark_sent_before_confirm() -> None:
 
     true = outbox._send
     outbox._send = send_some
+
+
+def _settle_before_posting() -> None:
+    from workflows.messaging.relay import Relay
+    from workflows.runtime import fresh, outbox
+
+    def post(self: Any) -> None:
+        waiting = [(message, self._now()) for _, message in fresh.messages._messages]
+        outbox.settle_fresh(waiting)
+        true(self)
+
+    true = Relay._post
+    Relay._post = post  # type: ignore[method-assign]
+
+
+def _endless_head_start() -> None:
+    from workflows.runtime import fresh
+
+    fresh.HEAD_START = dt.timedelta(days=1)
 
 
 def _reuse_channel() -> None:
@@ -255,6 +279,10 @@ _ALL = (
     Bug("relay-by-last-id", "the relay sends what has a greater id than the last one it saw", _relay_by_last_id,
         sweep=("linear", "raise"), duel="gap"),
     Bug("mark-sent-before-confirm", "messages are marked sent before they are sent", _mark_sent_before_confirm,
+        sweep=("linear", "kill")),
+    Bug("settle-before-posting", "what is to be sent from memory is marked sent before it is", _settle_before_posting,
+        sweep=("linear", "kill")),
+    Bug("endless-head-start", "what was to be sent from memory is due for nobody else", _endless_head_start,
         sweep=("linear", "kill")),
     Bug("reuse-channel-after-timeout", "a late confirm is taken for that of another message", _reuse_channel,
         duel="late-confirm"),
