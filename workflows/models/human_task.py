@@ -130,6 +130,8 @@ class HumanTask(StateModel):
                 name="human_task_by_decider",
                 condition=Q(decided_by__isnull=False),
             ),
+            # Which instances somebody may see, also those whose tasks are done: few of many are found, not looked for.
+            models.Index(fields=["assigned_to", "instance"], name="human_task_assigned"),
             models.Index(fields=["created_at", "id"], name="human_task_oldest"),
         ]
 

@@ -68,6 +68,12 @@ class WorkflowInstance(StateModel):
             models.Index(fields=["state", "-created_at"], name="instance_by_state"),
             models.Index(fields=["health", "-created_at"], name="instance_by_health"),
             models.Index(fields=["business_ref_no", "id"], name="instance_by_reference"),
+            # What was completed or failed when. Partial: the events on the way there do not have to keep it.
+            models.Index(
+                fields=["health", "updated_at"],
+                name="instance_completed_or_failed",
+                condition=Q(health__in=["completed", "failed"]),
+            ),
         ]
 
     def __str__(self) -> str:
