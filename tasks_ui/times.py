@@ -7,9 +7,10 @@ import datetime as dt
 from django.utils import timezone
 
 
-def moment(value: dt.datetime, *, now: dt.datetime, seconds: bool = True) -> str:
+def moment(value: dt.datetime, *, now: dt.datetime, seconds: bool = True, zone: dt.tzinfo | None = None) -> str:
     """This will write a moment as short as it can be understood: 14:05:12, Wed 14:05, 9 Sep, 9 Sep 2025."""
-    there, here = timezone.localtime(value), timezone.localtime(now)
+    zone = zone or timezone.get_current_timezone()
+    there, here = value.astimezone(zone), now.astimezone(zone)
     days = (here.date() - there.date()).days
     if days == 0:
         return f"{there:%H:%M:%S}" if seconds else f"{there:%H:%M}"
@@ -20,12 +21,11 @@ def moment(value: dt.datetime, *, now: dt.datetime, seconds: bool = True) -> str
     return f"{there.day} {there:%b %Y}"
 
 
-def exact(value: dt.datetime) -> str:
+def exact(value: dt.datetime, *, zone: dt.tzinfo | None = None) -> str:
     """This will write a moment in full: with its zone, and in UTC where that differs."""
-    there = timezone.localtime(value)
-    utc = value.astimezone(dt.UTC)
+    there = value.astimezone(zone or timezone.get_current_timezone())
     text = f"{there:%Y-%m-%d %H:%M:%S %Z}"
-    return text if there.utcoffset() == dt.timedelta(0) else f"{text}, {utc:%H:%M:%S} UTC"
+    return text if there.utcoffset() == dt.timedelta(0) else f"{text}, {value.astimezone(dt.UTC):%H:%M:%S} UTC"
 
 
 def length(value: dt.timedelta | float | None) -> str:

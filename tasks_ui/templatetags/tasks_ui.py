@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
+from urllib.parse import urlencode
 
 from django import template
 from django.templatetags.static import static
@@ -32,7 +34,9 @@ def shell(context: template.Context) -> dict[str, Any]:
 # --- Icons and states ---------------------------------------------------------------------------------------------
 
 
+# Kept, as a page draws the same few of them a hundred times. Typed: equal strings may be safe or not.
 @register.simple_tag
+@lru_cache(maxsize=500, typed=True)
 def icon(name: str, label: str = "", extra: str = "") -> SafeString:
     """This will draw an icon of the sprite: `{% icon "failed" %}`; with a label it is an image with that name."""
     where = f"{static('icons.svg')}#{name}"
@@ -49,6 +53,7 @@ def use(name: str) -> SafeString:
 
 
 @register.simple_tag
+@lru_cache(maxsize=500, typed=True)
 def badge(sign: Sign, plain: bool = False, word: str = "") -> SafeString:
     """This will draw a badge: `{% badge row.sign %}`, `{% badge row.sign plain=True %}` inside tables."""
     return format_html(
@@ -102,11 +107,14 @@ def due(at: dt.datetime | None, over: bool = False) -> SafeString | str:
 @register.filter
 def when(value: dt.datetime | None) -> SafeString | str:
     """This will write a moment: 14:05:12 today, Wed 14:05 this week, 9 Sep, else 9 Sep 2025; the zone in the title."""
-    if not value:
-        return "–"
+    return time_of(value, now=timezone.now(), zone=timezone.get_current_timezone()) if value else "–"
+
+
+def time_of(value: dt.datetime, *, now: dt.datetime, zone: dt.tzinfo) -> SafeString:
+    """This will write a moment as `when` does; many of them need to look up the time and the zone only once."""
     return format_html(
         '<time datetime="{}" title="{}">{}</time>',
-        value.isoformat(), times.exact(value), times.moment(value, now=timezone.now()),
+        value.isoformat(), times.exact(value, zone=zone), times.moment(value, now=now, zone=zone),
     )  # fmt: skip
 
 
@@ -185,9 +193,6 @@ def item(values: Mapping[str, Any], key: str) -> Any:
 @register.simple_tag(takes_context=True)
 def query(context: template.Context, **changes: Any) -> str:
     """This will give the page's own query string with some parameters changed; None takes one out."""
-    values = context["request"].GET.copy()
-    for name, value in changes.items():
-        values.pop(name, None)
-        if value not in (None, ""):
-            values[name] = str(value)
-    return "?" + values.urlencode()
+    kept = [(name, value) for name, values in context["request"].GET.lists() if name not in changes for value in values]
+    changed = [(name, str(value)) for name, value in changes.items() if value not in (None, "")]
+    return "?" + urlencode(kept + changed)
