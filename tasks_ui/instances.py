@@ -15,6 +15,7 @@ from tasks_ui.queries import counts, paging
 from tasks_ui.queries import instances as query
 from tasks_ui.visitors import signed_in
 from workflows.conf import settings
+from workflows.models import Person
 
 _SIZE = 40
 
@@ -24,7 +25,8 @@ _SIZE = 40
 def instances(request: Any) -> HttpResponse:
     """Show the instances that the address asks for; live parts ask again for the rows that are shown."""
     filters = query.read_filters(request.GET)
-    rows = query.slim(query.filtered(request.person, filters))
+    kept = query.filtered(request.person, filters)
+    rows = query.slim(query.of_health(kept, filters.health))
     asked = {name: request.GET.get(name) for name in ("older", "newer")}
     page = paging.page_of(rows, ordering=filters.ordering, size=_SIZE, **asked)
     found = list(page.rows)
@@ -36,7 +38,7 @@ def instances(request: Any) -> HttpResponse:
         "rows": query.as_rows(found, now=timezone.now()),
         "page": page,
         "first_page": not any(asked.values()),
-        "strip": _strip(request, filters),
+        "strip": _strip(request.person, kept, filters),
         "orderings": query.ORDERINGS,
         "cap": settings.COUNT_CAP,
     }
@@ -45,11 +47,10 @@ def instances(request: Any) -> HttpResponse:
     return render(request, "tasks_ui/instances.html", {**values, "choices": query.choices()})
 
 
-def _strip(request: Any, filters: query.Filters) -> list[dict[str, Any]]:
-    if filters.values:
-        found = counts.count_among(query.filtered(request.person, filters, with_health=False))
-    else:
-        found = counts.count_by_health(request.person)
+def _strip(person: Person, kept: Any, filters: query.Filters) -> list[dict[str, Any]]:
+    # Of all instances the indexes know the counts; of some of them each has to be looked at.
+    everything = person.reads_everything and not filters.values
+    found = counts.count_by_health() if everything else counts.count_among(kept)
     shown = [health for health in counts.HEALTHS if health not in ("cancelled", "rolled_back") or found[health]]
     parts = [{"health": health, "sign": words.health_sign(health), "count": found[health]} for health in shown]
     return [{"health": "", "sign": words.Sign("", "instances", "All"), "count": sum(found.values())}, *parts]

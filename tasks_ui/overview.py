@@ -23,7 +23,7 @@ def overview(request: Any) -> HttpResponse:
     if not request.person.reads_everything:
         return redirect(_work())
     now = timezone.now()
-    by_health = counts.count_by_health(request.person)
+    by_health = counts.count_by_health()
     values = {
         "now": now,
         "figures": [(figure, _address(figure.address)) for figure in query.figures(request.person, by_health, now=now)],

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import connection
-from django.db.models import Count, QuerySet
+from django.db.models import QuerySet
 
 from workflows.conf import settings
-from workflows.models import Person, WorkflowInstance
+from workflows.models import WorkflowInstance
 
 HEALTHS = (
     "running", "person", "retrying", "failed", "suspended", "rolling_back", "completed", "cancelled", "rolled_back",
@@ -16,10 +16,8 @@ HEALTHS = (
 """The words that instances are counted by, in the order in which they are shown."""
 
 
-def count_by_health(person: Person) -> dict[str, int]:
-    """This will count the person's instances by health, each count stopping at the cap (one statement)."""
-    if not person.reads_everything:
-        return count_among(WorkflowInstance.objects.visible_to(person))
+def count_by_health() -> dict[str, int]:
+    """This will count all instances by health, each count stopping at the cap (one statement)."""
     cap = int(settings.COUNT_CAP)
     table = connection.ops.quote_name(WorkflowInstance._meta.db_table)
     one = f"(SELECT COUNT(*) FROM (SELECT 1 FROM {table} WHERE health = %s LIMIT {cap}) AS few)"  # noqa: S608 (no input)
@@ -30,10 +28,12 @@ def count_by_health(person: Person) -> dict[str, int]:
 
 
 def count_among(rows: QuerySet[Any]) -> dict[str, int]:
-    """This will count filtered instances by health, looking at no more than the cap."""
-    some = rows.order_by().values("pk")[: int(settings.COUNT_CAP)]
-    found = WorkflowInstance.objects.filter(pk__in=some).order_by().values_list("health").annotate(n=Count("pk"))
-    return {**dict.fromkeys(HEALTHS, 0), **dict(found)}
+    """This will count filtered instances by health, looking at no more than the cap (each row is read once)."""
+    # Written around the ORM's own statement: as an aggregate over a slice, making it took longer than answering it.
+    some, values = rows.order_by().values_list("health")[: int(settings.COUNT_CAP)].query.sql_with_params()
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT health, COUNT(*) FROM ({some}) AS few GROUP BY health", values)  # noqa: S608 (no input)
+        return {**dict.fromkeys(HEALTHS, 0), **dict(cursor.fetchall())}
 
 
 def at_most(rows: QuerySet[Any], cap: int = 1000) -> int:

@@ -46,6 +46,10 @@ _LABELS = {
     "created_before": "Created before",
     "has_failed_task": "A task",
 }
+_SHOWN = (
+    "pk", "state", "health", "business_ref_no", "workflow_name", "component_name", "version", "active_stage",
+    "business_status", "created_at", "updated_at", "finished_at", "last_sequence",
+)  # fmt: skip
 _STATES = {state.value for state in InstanceState}
 
 
@@ -106,8 +110,8 @@ def read_filters(asked: Mapping[str, str]) -> Filters:
     )
 
 
-def filtered(person: Person, filters: Filters, *, with_health: bool = True) -> QuerySet[Any]:
-    """This will give the instances that the person may see and the filters keep."""
+def filtered(person: Person, filters: Filters) -> QuerySet[Any]:
+    """This will give the instances that the person may see and the filters keep, whatever their health."""
     rows: QuerySet[Any] = WorkflowInstance.objects.visible_to(person)
     for name, value in filters.values.items():
         match name:
@@ -127,26 +131,29 @@ def filtered(person: Person, filters: Filters, *, with_health: bool = True) -> Q
                 rows = rows.filter(failed_tasks__gt=0) if value == "true" else rows.filter(failed_tasks=0)
             case _:
                 rows = rows.filter(**{name: value})
-    if with_health and filters.health:
-        rows = rows.filter(health=filters.health)
     return rows
 
 
+def of_health(rows: QuerySet[Any], health: str) -> QuerySet[Any]:
+    """This will keep those of a health; "" keeps all."""
+    return rows.filter(health=health) if health else rows
+
+
 def as_rows(instances: Iterable[Any], *, now: dt.datetime) -> list[Row]:
-    """This will make rows of instances: two more queries, however many there are."""
+    """This will make rows of instances: one or two more queries, however many there are."""
     instances = list(instances)
     waits = _waits([one.pk for one in instances if one.finished_at is None], now=now)
     return [_row(one, *waits.get(one.pk, ("", None)), now=now) for one in instances]
 
 
-def slim(rows: QuerySet[Any]) -> QuerySet[Any]:
-    """This will leave out the columns that lists do not show (contexts may be large)."""
-    return rows.defer("context")
+def slim(rows: QuerySet[Any]) -> QuerySet[Any, Any]:
+    """This will read only what lists show, as plain tuples (contexts may be large)."""
+    return rows.values_list(*_SHOWN, named=True)
 
 
 def choices() -> dict[str, list[str]]:
-    """This will name what can be filtered by: workflows and components of the newest templates."""
-    names = WorkflowTemplate.objects.latest().values_list("workflow_name", "component_name")[:500]
+    """This will name what can be filtered by: workflows and components that have templates."""
+    names = WorkflowTemplate.objects.order_by().values_list("workflow_name", "component_name").distinct()[:500]
     return {
         "workflows": sorted({workflow for workflow, _ in names}),
         "components": sorted({component for _, component in names}),
@@ -185,15 +192,11 @@ def _waits(ids: list[uuid.UUID], *, now: dt.datetime) -> dict[uuid.UUID, tuple[s
         "instance_id", "position", "task_name", "task_type", "state", "attempt", "queue",
         "assigned_to", "claimed_by", "due_at", "error",
     )[:2000]  # fmt: skip
-    retries = {
-        (instance, position): due
-        for instance, position, due in Deadline.objects.filter(instance__in=ids, kind=DeadlineKind.RETRY).values_list(
-            "instance_id", "position", "due_at"
-        )[:2000]
-    }
     by_instance: dict[uuid.UUID, list[dict[str, Any]]] = defaultdict(list)
     for task in tasks:
         by_instance[task["instance_id"]].append(dict(task))
+    pausing = [task["instance_id"] for task in tasks if task["state"] == TaskState.WAITING]
+    retries = _retries(pausing) if pausing else {}
     result = {}
     for instance, its in by_instance.items():
         first = min(its, key=lambda task: _OPEN.index(task["state"]))
@@ -201,6 +204,11 @@ def _waits(ids: list[uuid.UUID], *, now: dt.datetime) -> dict[uuid.UUID, tuple[s
         same = sum(task["state"] == first["state"] for task in its) - 1
         result[instance] = (f"{text}, {same} more" if same else text, first["attempt"])
     return result
+
+
+def _retries(ids: list[uuid.UUID]) -> dict[tuple[uuid.UUID, int | None], dt.datetime]:
+    due = Deadline.objects.filter(instance__in=ids, kind=DeadlineKind.RETRY)
+    return {(one, position): at for one, position, at in due.values_list("instance_id", "position", "due_at")[:2000]}
 
 
 def _wait(task: Mapping[str, Any], retry_at: dt.datetime | None, *, now: dt.datetime) -> str:
