@@ -175,6 +175,14 @@ FIGURES = (
         _growth("/instances/"), None, 1.2, rate=False, pick="large", against="small",
     ),
     Figure(
+        "growth-own", "… the list as an assignee's page, ms (at most 15)",
+        _growth("own /instances/"), None, 1.2, rate=False, pick="large", against="small",
+    ),
+    Figure(
+        "growth-overview", "… the overview, ms",
+        _growth("/"), None, None, rate=False, pick="large", against="small",
+    ),
+    Figure(
         "stage-sqlite", "SQLite, an event among 5,000 tasks against one among 5, ms",
         _stage("sqlite"), None, 2.0, postgresql=False, rate=False, pick="wide", against="narrow", share=1.0,
     ),

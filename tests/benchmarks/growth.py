@@ -30,7 +30,9 @@ ORIGINALS = 1_000
 COPIES = 5
 PART_WAY = 5
 """Every so many-th instance stays where it is after its start."""
-PAGES = ("/api/v1/instances/", "/api/v1/instances/?state=RUNNING", "/instances/", "/inbox/")
+PAGES = ("/api/v1/instances/", "/api/v1/instances/?state=RUNNING", "/instances/", "/inbox/", "/", "/queues/")
+OWN_PAGES = ("/instances/", "/inbox/")
+"""What somebody without a role looks at; all instances that came to their person have a task of theirs."""
 VIEWS = 40
 
 
@@ -98,12 +100,19 @@ def measure(*, instances: int) -> dict[str, Any]:
 
     drive(range(first, first + 20), through_the_door, lambda: relay_once(bus, timezone.now()), at_once=1)
     drive(range(first + 20, first + 20 + instances), timed, lambda: relay_once(bus, timezone.now()), at_once=1)
-    user = apps.get_model("auth", "User").objects.get(username="benchmark")
     settings.ALLOWED_HOSTS = ["*"]
+    users = apps.get_model("auth", "User").objects
+    assignee, _ = users.get_or_create(username="rider")
+    assignee.groups.add(apps.get_model("auth", "Group").objects.get(name="delivery_executive"))
+    own = {f"own {path}": took for path, took in _views(assignee, OWN_PAGES).items()}
+    return {"event": statistics.median(times), **_views(users.get(username="benchmark"), PAGES), **own}
+
+
+def _views(user: Any, pages: Sequence[str]) -> dict[str, float]:
     client = Client()
     client.force_login(user)
-    result = {"event": statistics.median(times)}
-    for path in PAGES:
+    result = {}
+    for path in pages:
         took = []
         for _ in range(VIEWS):
             begun = time.perf_counter()
