@@ -17,8 +17,10 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from tasks_ui import actions, graph, words
 from tasks_ui.queries import data, history, rollback, timeline
-from tasks_ui.queries import instance as query
+from tasks_ui.queries.cause import cause_of
 from tasks_ui.queries.instance import Instance, Task
+from tasks_ui.queries.picture import most_telling, picture
+from tasks_ui.queries.reading import read
 from tasks_ui.task import task_panel
 from tasks_ui.visitors import signed_in
 from workflows.engine.lifecycle import OPEN_HUMAN_TASK, ROLLING, InstanceState
@@ -76,7 +78,7 @@ def _show(
     request: Any, row: Any, *, wish: actions.Wish | None = None, refusal: str = "", status: int = 200
 ) -> HttpResponse:
     at = _event_number(request.GET.get("at"), row.last_sequence)
-    one = query.read(row, now=timezone.now(), at=at)
+    one = read(row, now=timezone.now(), at=at)
     values = {"it": one, "refusal": refusal, **_dialog(one, wish)}
     if request.headers.get("X-Fragment") == "dialog" and wish:
         return render(request, "tasks_ui/_act.html", values, status=status)
@@ -91,8 +93,8 @@ def _page(request: Any, row: Any, one: Instance) -> dict[str, Any]:
     if tab == "rollback" and not one.rolling:
         tab = "graph"
     may_act = request.person.is_operator and not one.frozen
-    chosen = one.by_node.get(request.GET.get("node", "")) or query.most_telling(one)
-    cause = query.cause_of(one, reason=_reason(one), undoing=_undoing(one))
+    chosen = one.by_node.get(request.GET.get("node", "")) or most_telling(one)
+    cause = cause_of(one, reason=_reason(one), undoing=_undoing(one))
     values: dict[str, Any] = {
         "tab": tab,
         "may_act": may_act,
@@ -125,7 +127,7 @@ def _work(request: Any, one: Instance, chosen: Task | None) -> dict[str, Any] | 
 def _graph(request: Any, one: Instance, chosen: Task | None) -> dict[str, Any]:
     entries = history.newest(one.id, titles=one.titles, size=_EVENTS_BESIDE, until=one.sequence)
     return {
-        "picture": query.picture(one, chosen=chosen.node if chosen else None, link=_link(request)),
+        "picture": picture(one, chosen=chosen.node if chosen else None, link=_link(request)),
         "log": history.folded(entries),
         "stages": _stage_list(one),
         "line": timeline.read(
@@ -216,7 +218,7 @@ def _rollback(request: Any, one: Instance, chosen: Task | None) -> dict[str, Any
     entries = history.newest(one.id, titles=one.titles, size=24, until=one.sequence)
     return {
         "undo": rollback.read(one),
-        "picture": query.picture(one, chosen=chosen.node if chosen else None, link=_link(request)),
+        "picture": picture(one, chosen=chosen.node if chosen else None, link=_link(request)),
         "stages": _stage_list(one),
         "log": history.folded(entries)[:9],
         "undo_actions": [actions.ACTIONS[name] for name in ("undo-retry", "undo-complete", "undo-skip")],
