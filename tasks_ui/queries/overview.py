@@ -266,19 +266,25 @@ def chart(*, now: dt.datetime, asked: str = "") -> Chart:
 
 
 def _finished(starts: Sequence[dt.datetime], step: dt.timedelta) -> tuple[list[int], list[int]]:
-    """Two counts per stretch in one statement, each a short walk along the index on health and time, capped."""
+    """Two counts per stretch in one statement, each a short walk along the index of what was completed or failed when.
+
+    The index is partial, hence the words in the statement: only so do both databases see that it holds what is asked.
+    """
     table = connection.ops.quote_name(WorkflowInstance._meta.db_table)
-    one = (
-        f"(SELECT COUNT(*) FROM (SELECT 1 FROM {table} WHERE health = %s AND updated_at >= %s AND updated_at < %s "  # noqa: S608
-        f"LIMIT {int(settings.COUNT_CAP)}) AS few)"
-    )
+    stretches = ", ".join(["(%s, %s, %s)"] * (2 * len(starts)))
     values: list[Any] = []
     for health in ("completed", "failed"):
         for start in starts:
             values += [health, *(connection.ops.adapt_datetimefield_value(at) for at in (start, start + step))]
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {', '.join([one] * (2 * len(starts)))}", values)
-        found = list(cursor.fetchone() or ())
+        cursor.execute(
+            f"WITH stretch(word, first, behind) AS (VALUES {stretches}) "  # noqa: S608 (no input)
+            f"SELECT word, (SELECT COUNT(*) FROM (SELECT 1 FROM {table} WHERE \"health\" IN ('completed', 'failed') "
+            "AND health = word AND updated_at >= first AND updated_at < behind "
+            f"LIMIT {int(settings.COUNT_CAP)}) AS few) FROM stretch ORDER BY word, first",
+            values,
+        )
+        found = [count for _, count in cursor.fetchall()]
     return found[: len(starts)], found[len(starts) :]
 
 
