@@ -3,7 +3,7 @@
 import socket
 from typing import Any
 
-from orchestrator_site import redis_sending
+from orchestrator_site import lean, redis_sending
 
 
 def channel_layer(url: str, *, prefix: str, only_sends: bool = False) -> dict[str, Any]:
@@ -17,6 +17,7 @@ def channel_layer(url: str, *, prefix: str, only_sends: bool = False) -> dict[st
     from redis.asyncio.retry import Retry
     from redis.backoff import ConstantBackoff
 
+    lean.load_channel_layer()
     host: dict[str, Any] = {
         "address": url,
         # Unsized, the client library stops at 100 connections: a storm of page loads would fail half way.

@@ -68,7 +68,7 @@ if TRUST_PROXY_HEADERS:
 # --- What it is made of ------------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    "daphne",
+    "orchestrator_site.apps.Daphne",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -76,7 +76,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "channels",
-    "rest_framework",
+    "orchestrator_site.apps.RestFramework",
     "drf_spectacular",
     "django_htmx",
     "workflows",

@@ -1,0 +1,62 @@
+"""Libraries that load more than this site has use for, loaded without it: a fifth of the memory of a web process.
+
+Most look for other packages when they are imported, and can do without those that they do not find: Twisted for what
+TLS takes (a proxy in front speaks it here), Autobahn for what WAMP takes, Channels' layer for what encrypts messages,
+the REST framework for what draws browsable pages and for a client of tests (an installation for development has them).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def without(*names: str) -> Iterator[None]:
+    """Have modules not be found meanwhile, unless they are there already: Python takes None for "there is none"."""
+    hidden = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
+def load_daphne() -> None:
+    """Load Daphne's server; chooses Twisted's reactor."""
+    # It makes haste with long texts from clients, of which there are none, and brings a parser of C.
+    os.environ.setdefault("AUTOBAHN_USE_NVX", "0")
+    with without("OpenSSL", "cbor2", "click"):
+        # Imported whether it is found or not: it brings `cryptography`, and nobody calls it.
+        _load_when_used("autobahn.wamp.auth")
+        import daphne.server  # noqa: F401
+
+
+def load_rest_framework() -> None:
+    """Load what of the REST framework looks for other packages."""
+    with without("requests", "pygments", "yaml"):
+        import rest_framework.compat  # noqa: F401
+
+
+def load_channel_layer() -> None:
+    """Load Channels' layer for Redis."""
+    with without("cryptography.fernet"):
+        import channels_redis.pubsub  # noqa: F401
+
+
+def _load_when_used(name: str) -> None:
+    # The recipe of the documentation of `importlib`.
+    spec = importlib.util.find_spec(name)
+    if name in sys.modules or spec is None or spec.loader is None:
+        return
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    # Found there it is taken as it is; looked up by its whole name it would be loaded.
+    package, _, own = name.rpartition(".")
+    setattr(sys.modules[package], own, module)
