@@ -2,13 +2,13 @@
 
 Most look for other packages when they are imported, and can do without those that they do not find: Twisted for what
 TLS takes (a proxy in front speaks it here), Autobahn for what WAMP takes, Channels' layer for what encrypts messages,
-the REST framework for what draws browsable pages and for a client of tests (an installation for development has them).
+the REST framework for what draws browsable pages, for a client of tests (an installation for development has them), and
+for kinds of fields that no model has.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,9 +28,8 @@ def without(*names: str) -> Iterator[None]:
 
 def load_daphne() -> None:
     """Load Daphne's server; chooses Twisted's reactor."""
-    # It makes haste with long texts from clients, of which there are none, and brings a parser of C.
-    os.environ.setdefault("AUTOBAHN_USE_NVX", "0")
-    with without("OpenSSL", "cbor2", "click"):
+    # The third makes haste with long texts from clients, of which there are none, and brings a parser of C.
+    with without("OpenSSL", "cbor2", "_nvx_utf8validator", "click"):
         # Imported whether it is found or not: it brings `cryptography`, and nobody calls it.
         _load_when_used("autobahn.wamp.auth")
         import daphne.server  # noqa: F401
@@ -38,7 +37,7 @@ def load_daphne() -> None:
 
 def load_rest_framework() -> None:
     """Load what of the REST framework looks for other packages."""
-    with without("requests", "pygments", "yaml"):
+    with without("requests", "pygments", "yaml", "django.contrib.postgres"):
         import rest_framework.compat  # noqa: F401
 
 

@@ -85,7 +85,7 @@ INSTALLED_APPS = [
 # It serves no pages: what is only for them would be most of its memory.
 WORKER = sys.argv[1:2] == ["run_worker"]
 if WORKER:
-    INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", "workflows"]
+    INSTALLED_APPS = ["orchestrator_site.worker_apps.Auth", "orchestrator_site.worker_apps.ContentTypes", "workflows"]
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

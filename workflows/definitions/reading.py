@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from workflows.definitions.outline import outline_of
@@ -27,7 +27,7 @@ def read_definition(value: Mapping[str, Json]) -> WorkflowDefinition:
     policy = FailurePolicy(value.get("on_failure", FailurePolicy.HALT))
     stages: list[StageDefinition] = []
     tasks: list[TaskDefinition] = []
-    for position, stage in enumerate(sorted(value["stages"], key=lambda stage: stage["stage_order"])):
+    for position, stage in enumerate(_in_order(value)):
         first = len(tasks)
         tasks += _tasks_of(stage, stage_position=position, first=first, policy=policy)
         stages.append(
@@ -53,17 +53,30 @@ def read_definition(value: Mapping[str, Json]) -> WorkflowDefinition:
     )
 
 
+def read_tasks(value: Mapping[str, Json]) -> Iterator[TaskDefinition]:
+    """This will read the tasks alone, one after the other: of thousands, most callers keep little. Without returns."""
+    policy = FailurePolicy(value.get("on_failure", FailurePolicy.HALT))
+    first = 0
+    for position, stage in enumerate(_in_order(value)):
+        yield from _tasks_of(stage, stage_position=position, first=first, policy=policy)
+        first += len(stage.get("tasks", ()))
+
+
+def _in_order(value: Mapping[str, Json]) -> list[Mapping[str, Json]]:
+    return sorted(value["stages"], key=lambda stage: stage["stage_order"])
+
+
 def _tasks_of(
     stage: Mapping[str, Json], *, stage_position: int, first: int, policy: FailurePolicy
-) -> list[TaskDefinition]:
+) -> Iterator[TaskDefinition]:
     listed = stage.get("tasks", ())
     positions = {task["task_name"]: position for position, task in enumerate(listed, start=first)}
     children: dict[int, list[int]] = {}
     for position, task in enumerate(listed, start=first):
         for parent in task.get("parent_task", ()):
             children.setdefault(positions[parent], []).append(position)
-    return [
-        TaskDefinition(
+    for position, task in enumerate(listed, start=first):
+        yield TaskDefinition(
             task_name=task["task_name"],
             stage_name=stage["stage_name"],
             position=position,
@@ -91,8 +104,6 @@ def _tasks_of(
             has_when="when" in task,
             extra=_others(task, keys_of_task(task)),
         )
-        for position, task in enumerate(listed, start=first)
-    ]
 
 
 _NO_RETRY = RetryPolicy()

@@ -5,7 +5,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 
-_M_ARENA_MAX = -8  # from glibc's malloc.h
+# From glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+_LARGE = 128 * 1024
+"""What is larger goes back as soon as it is not needed. By default glibc learns to keep it."""
+
+GIVE_BACK_SECONDS = 10.0
+"""How often what is free is given back. It takes a millisecond."""
 
 
 def keep_one() -> None:
@@ -15,10 +21,13 @@ def keep_one() -> None:
     time anyway.
     """
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_ARENA_MAX, 1)
+        library.mallopt(_M_MMAP_THRESHOLD, _LARGE)
+        library.mallopt(_M_TRIM_THRESHOLD, _LARGE)
 
 
 def give_back() -> None:
-    """This will return what is free. After start: loading modules leaves holes behind, a megabyte of them."""
+    """This will return what is free, by now and again. Loading modules leaves holes behind, and so does much work."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

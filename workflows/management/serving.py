@@ -53,7 +53,7 @@ def serve(*, host: str, port: int, ready: Callable[[], None], finish: Callable[[
         # of a second each time, and every page with it.
         gc.collect()
         gc.freeze()
-        heap.give_back()
+        _give_back_now_and_then()
         ready()
 
     server = _Drained(
@@ -104,6 +104,11 @@ def put_away() -> None:
         close_pool = getattr(connections[alias], "close_pool", None)
         if close_pool is not None:
             close_pool()
+
+
+def _give_back_now_and_then() -> None:
+    heap.give_back()
+    twisted_loop.call_later(heap.GIVE_BACK_SECONDS, _give_back_now_and_then)
 
 
 def _allow_many_sockets() -> None:

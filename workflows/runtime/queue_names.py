@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from workflows.definitions.parsing import read_definition
-from workflows.definitions.schema import TaskKind, WorkflowDefinition
+from workflows.definitions.reading import read_tasks
+from workflows.definitions.schema import Json, TaskDefinition, TaskKind
 from workflows.models import WorkflowTemplate
 from workflows.runtime.projection import STEP_QUEUE, queue_of, undo_queue_of
 
@@ -19,14 +19,26 @@ _NEWEST = 200
 
 @dataclass(frozen=True, slots=True)
 class Queues:
-    """The queues of one version, by stage and task; people's tasks are nobody's work in a queue."""
+    """The queues of one version, by stage and task; people's tasks are nobody's work in a queue.
 
-    work: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    Only what differs from the most usual one is kept for each task: thousands side by side go to the same queue.
+    """
+
+    usual: str = ""
+    others: Mapping[tuple[str, str], str] = field(default_factory=dict)
     undoing: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     def names(self) -> set[str]:
         """This will name them all."""
-        return {*self.work.values(), *self.undoing.values()}
+        return {self.usual, *self.others.values(), *self.undoing.values()} - {""}
+
+    def work(self, stage: str, task: str) -> str:
+        """This will say where a task of this version goes ("" for a person's)."""
+        return self.others.get((stage, task), self.usual)
+
+    def undo(self, stage: str, task: str) -> str:
+        """This will say where the undoing of a task goes ("" where there is none)."""
+        return self.undoing.get((stage, task), "")
 
 
 _known: OrderedDict[uuid.UUID, Queues] = OrderedDict()
@@ -45,19 +57,26 @@ def queues_of(templates: Iterable[uuid.UUID]) -> Mapping[uuid.UUID, Queues]:
     found = {key: known for key in wanted if (known := _known.get(key)) is not None}
     if missing := wanted - found.keys():
         rows = WorkflowTemplate.objects.filter(pk__in=missing).values_list("pk", "definition")
-        for key, definition in rows:
-            found[key] = _known[key] = _read(read_definition(definition))
+        # One at a time: a version may have thousands of tasks.
+        for key, template in rows.iterator(chunk_size=20):
+            found[key] = _known[key] = _read(template)
         while len(_known) > _KEPT:
             _known.popitem(last=False)
     return found
 
 
-def _read(definition: WorkflowDefinition) -> Queues:
-    work, undoing = {}, {}
-    for task in definition.tasks:
+def _read(template: Mapping[str, Json]) -> Queues:
+    queues = Counter(map(_work, read_tasks(template)))
+    usual = max(queues, key=lambda queue: queues[queue], default="")
+    others, undoing = {}, {}
+    for task in read_tasks(template):
         key = (task.stage_name, task.task_name)
-        if task.kind is not TaskKind.HUMAN and (queue := queue_of(task)):
-            work[key] = queue
+        if (queue := _work(task)) != usual:
+            others[key] = queue
         if queue := undo_queue_of(task):
             undoing[key] = queue
-    return Queues(work, undoing)
+    return Queues(usual, others, undoing)
+
+
+def _work(task: TaskDefinition) -> str:
+    return "" if task.kind is TaskKind.HUMAN else queue_of(task)

@@ -136,8 +136,8 @@ def _taken(at: dt.datetime) -> tuple[dict[str, tuple[int, int]], dict[str, list[
         of = known.get(template) if template is not None else None
         if of is None:
             continue
-        queue = of.undoing.get((stage, task)) if event in _UNDONE else of.work.get((stage, task))
-        if queue is None:
+        queue = of.undo(stage, task) if event in _UNDONE else of.work(stage, task)
+        if not queue:
             continue
         newest[queue].append(last)
         if event != e.TASK_STARTED:

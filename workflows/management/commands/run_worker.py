@@ -21,6 +21,7 @@ import gc
 import os
 import signal
 import threading
+import time
 from argparse import ArgumentParser
 from typing import TYPE_CHECKING, Any
 
@@ -78,8 +79,12 @@ class Command(BaseCommand):
         where = f" Health and metrics: {options['host']}:{port.number}." if port else ""
         self._say(f"Working: {', '.join(job.worker.name for job in crew.jobs)}.{where} Stop with Ctrl-C.")
         dead: list[str] = []
+        given_back = time.monotonic()
         while not ending.wait(_LOOK_SECONDS) and not dead:
             dead = crew.dead()
+            if time.monotonic() - given_back >= heap.GIVE_BACK_SECONDS:
+                heap.give_back()
+                given_back = time.monotonic()
         if port:
             port.ending()
         late = crew.stop(seconds=options["drain"])
