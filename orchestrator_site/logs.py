@@ -1,9 +1,10 @@
 """How the site writes its log: one line per happening, quiet by default, JSON on request."""
 
 import logging
-import sys
 import time
 from typing import Any
+
+from orchestrator_site.lean import without
 
 
 class Line(logging.Formatter):
@@ -92,12 +93,6 @@ def _formatter(form: str) -> logging.Formatter:
 def _structlog() -> Any:
     # Not before the first line, and without what it would bring along for features that nobody uses here: memory for
     # which a worker has no use.
-    unused = [name for name in ("greenlet", "rich", "twisted") if name not in sys.modules]
-    for name in unused:
-        sys.modules[name] = None  # type: ignore[assignment]
-    try:
+    with without("greenlet", "rich", "twisted"):
         import structlog
-    finally:
-        for name in unused:
-            del sys.modules[name]
     return structlog

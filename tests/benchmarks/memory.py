@@ -28,14 +28,17 @@ import psycopg
 
 from tests import engines, servers
 from tests.benchmarks.databases import Databases
-from tests.benchmarks.over_rabbitmq import PATIENCE, Services, empty
+from tests.benchmarks.over_rabbitmq import PATIENCE, Services, empty, is_declared
 from tests.tree import ROOT
 
 STEPS = 5
 """Tasks of a pizza."""
 APART = 0.5
-STEADY = 6
-"""So many readings, APART seconds after each other, that differ by less than SAME MB say that a process has settled."""
+STEADY = 13
+"""So many readings, APART seconds after each other, that differ by less than SAME MB say that a process has settled.
+
+They take a little longer than a process takes to give back what is free.
+"""
 SAME = 0.3
 PAGES = ("/", "/instances/", "/inbox/", "/queues/", "/api/v1/instances/", "/api/v1/queues/", "/readyz", "/metrics")
 
@@ -146,6 +149,7 @@ def _site(databases: Databases) -> Iterator[Site]:
             worker = _worker(databases.folder / f"{name}.log", settings)
             ending.callback(_end, worker)
             processes[name] = psutil.Process(worker.pid)
+        _until(lambda: is_declared(broker), "the workers to declare their queue", apart=0.1)
         services = Services(broker)
         ending.callback(services.close)
         _until(lambda: services.consumers() == len(processes), "the workers to take messages", apart=0.1)

@@ -189,6 +189,18 @@ def _shop(databases: Databases, workers: int) -> Iterator[tuple[Services, str]]:
         databases.drop(url)
 
 
+def is_declared(broker: str) -> bool:
+    """Tell whether a worker has made its queue. Made by somebody else, it would be another kind of queue, and a warning."""
+    connection: Any = Connection(broker).connection
+    try:
+        connection.channel().queue_declare(INBOUND, passive=True)
+    except amqp.NotFound:
+        return False
+    finally:
+        connection.close()
+    return True
+
+
 def empty(broker: str) -> None:
     """Leave no message behind for the next run."""
     connection: Any = Connection(broker).connection

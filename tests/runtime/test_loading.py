@@ -1,6 +1,7 @@
 """Snapshots: folded from the log, kept in a cache that may be forgotten or stale at any moment."""
 
 import datetime as dt
+import uuid
 
 import pytest
 from django.db import transaction
@@ -209,3 +210,18 @@ def test_an_instance_without_a_history_is_told(door):
 
     with pytest.raises(LookupError):
         state_at(row)
+
+
+def test_of_instances_that_have_ended_few_are_kept(door, monkeypatch):
+    monkeypatch.setattr(loading, "MOST_ENDED", 2)
+    site = door(TIMED)
+    site.start()
+    one = cached(site)
+    going = [(uuid.UUID(int=number), one) for number in range(3)]
+    ended = [(uuid.UUID(int=number), one._replace(state="COMPLETED")) for number in range(10, 15)]
+    cache = SnapshotCache()
+
+    cache.put([*going, *ended])
+
+    assert [key for key, _ in (*going, *ended) if cache.get(key)] == [key for key, _ in (*going, *ended[-2:])]
+    assert cache._weight == 5 * loading._weight(one)

@@ -10,7 +10,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _LARGE = 128 * 1024
 """What is larger goes back as soon as it is not needed. By default glibc learns to keep it."""
 
-GIVE_BACK_SECONDS = 10.0
+GIVE_BACK_SECONDS = 5.0
 """How often what is free is given back. It takes a millisecond."""
 
 

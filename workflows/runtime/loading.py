@@ -22,6 +22,7 @@ from workflows.definitions.schema import WorkflowDefinition
 from workflows.engine import evolve
 from workflows.engine.codec import decode
 from workflows.engine.events import Event
+from workflows.engine.lifecycle import ENDED
 from workflows.engine.snapshot import Snapshot
 from workflows.models import LoggedEvent, WorkflowTemplate
 from workflows.models.writes import Database
@@ -33,6 +34,10 @@ _HISTORY = (
 )
 
 
+MOST_ENDED = 20
+"""Of instances that have ended so many are kept: a late answer may come, but to few, and thousands end."""
+
+
 class SnapshotCache:
     """The newest snapshots that this process knows, least recently used out first.
 
@@ -41,6 +46,7 @@ class SnapshotCache:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[uuid.UUID, Snapshot] = OrderedDict()
+        self._ended: OrderedDict[uuid.UUID, None] = OrderedDict()
         self._lock, self._weight = threading.Lock(), 0
 
     def get(self, key: uuid.UUID) -> Snapshot | None:
@@ -61,22 +67,31 @@ class SnapshotCache:
                     snapshot = was
                 self._weight += _weight(snapshot) - (_weight(was) if was else 0)
                 self._kept[key] = snapshot
+                self._ended.pop(key, None)
+                if snapshot.state in ENDED:
+                    self._ended[key] = None
+            while len(self._ended) > MOST_ENDED:
+                self._drop(next(iter(self._ended)))
             while self._weight > limit and len(self._kept) > 1:
-                _, gone = self._kept.popitem(last=False)
-                self._weight -= _weight(gone)
+                self._drop(next(iter(self._kept)))
 
     def drop(self, key: uuid.UUID) -> None:
         """This will forget one instance."""
         with self._lock:
-            gone = self._kept.pop(key, None)
-            if gone is not None:
-                self._weight -= _weight(gone)
+            self._drop(key)
 
     def forget(self) -> None:
         """This will forget everything."""
         with self._lock:
             self._kept.clear()
+            self._ended.clear()
             self._weight = 0
+
+    def _drop(self, key: uuid.UUID) -> None:
+        self._ended.pop(key, None)
+        gone = self._kept.pop(key, None)
+        if gone is not None:
+            self._weight -= _weight(gone)
 
 
 snapshots = SnapshotCache()
