@@ -1,8 +1,8 @@
 """What the processes of a site weigh: one that serves and two that work, on PostgreSQL, RabbitMQ and Redis.
 
 `python -m tests.benchmarks.memory [--instances N]` has them carry out so many pizzas, opens a few pages, waits until
-they have settled, and prints what each holds in memory, idle and afterwards, in MB (a million bytes): RSS, in which
-what several processes share counts in full for each, and PSS, which divides it among them.
+they have settled, and prints what each holds in memory, idle and afterwards, in MB (1,024 × 1,024 bytes, as `ps` and
+`top` count them): RSS, in which what several processes share counts in full for each, and PSS, which divides it among them.
 """
 
 import argparse
@@ -191,7 +191,7 @@ def _until(true: Callable[[], bool], what: str, *, apart: float) -> None:
 
 
 def _mb(count: int) -> float:
-    return round(count / 1e6, 1)
+    return round(count / 1024**2, 1)
 
 
 def main(arguments: Sequence[str]) -> int:

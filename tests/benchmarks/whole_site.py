@@ -44,7 +44,7 @@ LOOKS = (
             Wish("web + worker after work, PSS, MB", lambda f: f["after"]["web"]["pss"] + f["after"]["worker"]["pss"], 150),
             Wish("… the same, RSS, MB", lambda f: f["after"]["web"]["rss"] + f["after"]["worker"]["rss"], 150),
             Wish("each further worker after work, PSS, MB", lambda f: f["after"]["further_worker"]["pss"], 60),
-            Wish("… the same, RSS, MB", lambda f: f["after"]["further_worker"]["rss"]),
+            Wish("… the same, RSS, MB", lambda f: f["after"]["further_worker"]["rss"], 60),
         ),
     ),
     Look(
