@@ -11,7 +11,7 @@ from django.db.models import Exists, OuterRef, Q
 
 from workflows.engine import lifecycle
 from workflows.engine.lifecycle import InstanceState, StageState, TaskState
-from workflows.models.fields import JsonText, StateField, StateModel, moves, states_check
+from workflows.models.fields import JsonText, StateField, StateModel, is_one_of, moves, states_check
 from workflows.models.human_task import HumanTask
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ class TaskInstance(StateModel):
             models.Index(
                 fields=["queue", "offered_at"],
                 name="task_on_offer",
-                condition=Q(state__in=["SCHEDULED", "STARTED", "COMPENSATING"]),
+                condition=is_one_of(["SCHEDULED", "STARTED", "COMPENSATING"]),
             ),
         ]
 
