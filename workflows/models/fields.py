@@ -53,6 +53,25 @@ else:
             options["protected"] = True
             super().__init__(*args, **options)
 
+        def get_state(self, instance):
+            """This will give the state, at once where the row has it at hand."""
+            known = instance.__dict__.get(self.attname)
+            return super().get_state(instance) if known is None else known
+
+        def change_state(self, instance, method, *args, **options):
+            """This will make the move if django-fsm's table for the method has one from the row's state.
+
+            What our moves do not have (conditions, signals, targets that are computed) costs more than they do.
+            """
+            state = self.get_state(instance)
+            move = method._django_fsm.get_transition(state)
+            if move is None:
+                said = f"Can't switch from state '{state}' using method '{method.__name__}'"
+                raise django_fsm.TransitionNotAllowed(said, object=instance, method=method)
+            result = method(instance, *args, **options)
+            self.set_state(instance, move.target)
+            return result
+
         def deconstruct(self):
             name, path, args, options = super().deconstruct()
             options.pop("protected", None)
