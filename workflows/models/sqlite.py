@@ -15,8 +15,9 @@ class Sqlite:
     """`writes.Database` on a raw connection of the sqlite3 module."""
 
     def __init__(self, raw: Any) -> None:
-        self._execute = raw.execute
-        self._many = raw.executemany
+        # One cursor for the transaction: each question is read to its end before the next is asked.
+        self._cursor = raw.cursor()
+        self._execute, self._many = self._cursor.execute, self._cursor.executemany
 
     def instances(self, ids: Sequence[uuid.UUID], references: Sequence[tuple[str, str]], columns: str) -> list[Row]:
         found: dict[str, Row] = {}
@@ -29,56 +30,86 @@ class Sqlite:
         for reference in references:
             for row in self._execute(by_reference, reference):
                 found[row[0]] = row
-        return [(uuid.UUID(hex=row[0]), uuid.UUID(hex=row[1]), *row[2:]) for row in found.values()]
+        return [(_uuid(row[0]), _uuid(row[1]), *row[2:]) for row in found.values()]
 
     def rows(self, sql: str, keys: Sequence[Row], kinds: Sequence[str]) -> list[Row]:
         named = ", ".join(f"? AS {name}" for name in "abcdef"[: len(kinds)])
         query = sql.format(keys=f"(SELECT {named}) k")
-        return [row for key in keys for row in self._execute(query, _values(key))]
+        adapted = _adapted(tuple(kinds))
+        return [row for key in keys for row in self._execute(query, _values(key, adapted))]
 
     def insert(self, table: Table, rows: Sequence[Row]) -> None:
-        if len(rows) == 1:
-            self._execute(_insert(table), _values(rows[0]))
-        elif rows:
-            self._many(_insert(table), [_values(row) for row in rows])
+        if rows:
+            self._write(_insert(table), rows)
 
     def update(self, table: Table, changed: Sequence[str], keys: Sequence[str], rows: Sequence[Row]) -> None:
         if not rows:
             return
-        sql = _update(table.name, tuple(changed), tuple(keys))
-        if len(rows) == 1:
-            done = self._execute(sql, _values(rows[0])).rowcount
-        else:
-            done = self._many(sql, [_values(row) for row in rows]).rowcount
+        done = self._write(_update(table, tuple(changed), tuple(keys)), rows)
         if done != len(rows):
             raise RowsDisagree(f"{table.name}: {done} of {len(rows)} rows were as the log says")
 
     def delete(self, table: Table, keys: Sequence[str], rows: Sequence[Row]) -> None:
         if rows:
-            where = " AND ".join(f"{name} = ?" for name in keys)
-            self._many(f"DELETE FROM {table.name} WHERE {where}", [_values(row) for row in rows])
+            self._write(_delete(table, tuple(keys)), rows)
 
     def flush(self) -> None:
         pass
 
+    def _write(self, statement: _Statement, rows: Sequence[Row]) -> int:
+        sql, adapted = statement
+        if len(rows) == 1:
+            self._execute(sql, _values(rows[0], adapted))
+        else:
+            self._many(sql, [_values(row, adapted) for row in rows])
+        return int(self._cursor.rowcount)
+
+
+_Adapted = Sequence[tuple[int, Callable[[Any], str]]]
+"""The places of a row whose values SQLite has no type for, and how they are written."""
+
+_Statement = tuple[str, _Adapted]
+
 
 @lru_cache(maxsize=64)
-def _insert(table: Table) -> str:
-    return f"INSERT INTO {table.name} ({', '.join(table.columns)}) VALUES ({', '.join('?' * len(table.columns))})"
+def _insert(table: Table) -> _Statement:
+    sql = f"INSERT INTO {table.name} ({', '.join(table.columns)}) VALUES ({', '.join('?' * len(table.columns))})"
+    return sql, _adapted(tuple(table.columns.values()))
 
 
 @lru_cache(maxsize=64)
-def _update(table: str, changed: tuple[str, ...], keys: tuple[str, ...]) -> str:
+def _update(table: Table, changed: tuple[str, ...], keys: tuple[str, ...]) -> _Statement:
     sets = ", ".join(f"{name} = ?" for name in changed)
-    where = " AND ".join(f"{name.removeprefix('old_')} = ?" for name in keys)
-    return f"UPDATE {table} SET {sets} WHERE {where}"
+    columns = [name.removeprefix("old_") for name in keys]
+    sql = f"UPDATE {table.name} SET {sets} WHERE {' AND '.join(f'{name} = ?' for name in columns)}"
+    return sql, _adapted(tuple(table.columns[name] for name in (*changed, *columns)))
 
 
-def _values(row: Row) -> list[Any]:
-    return [_WRITTEN[type(value)](value) if type(value) in _WRITTEN else value for value in row]
+@lru_cache(maxsize=64)
+def _delete(table: Table, keys: tuple[str, ...]) -> _Statement:
+    sql = f"DELETE FROM {table.name} WHERE {' AND '.join(f'{name} = ?' for name in keys)}"
+    return sql, _adapted(tuple(table.columns[name] for name in keys))
 
 
-@lru_cache(maxsize=256)  # most of a transaction's moments are the same one
+@lru_cache(maxsize=64)
+def _adapted(kinds: tuple[str, ...]) -> _Adapted:
+    return [(place, _WRITTEN[kind]) for place, kind in enumerate(kinds) if kind in _WRITTEN]
+
+
+def _values(row: Row, adapted: _Adapted) -> list[Any]:
+    values = [*row]
+    for place, write in adapted:
+        if values[place] is not None:
+            values[place] = write(values[place])
+    return values
+
+
+@lru_cache(maxsize=256)  # most of a transaction's ids are the same one
+def _hex(value: uuid.UUID) -> str:
+    return value.hex
+
+
+@lru_cache(maxsize=256)  # … and so are most of its moments
 def _moment(value: dt.datetime) -> str:
     # As Django's own backend writes it: UTC, without a zone.
     if value.tzinfo is dt.UTC:
@@ -86,4 +117,9 @@ def _moment(value: dt.datetime) -> str:
     return value.astimezone(dt.UTC).replace(tzinfo=None).isoformat(" ")
 
 
-_WRITTEN: Mapping[type, Callable[[Any], str]] = {uuid.UUID: lambda value: value.hex, dt.datetime: _moment}
+_WRITTEN: Mapping[str, Callable[[Any], str]] = {"uuid": _hex, "time": _moment}
+
+
+@lru_cache(maxsize=1000)
+def _uuid(value: str) -> uuid.UUID:
+    return uuid.UUID(hex=value)
