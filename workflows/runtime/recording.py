@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 from workflows import failpoints
@@ -109,8 +111,8 @@ class Recorder:
             database.insert(tables.TASK, [row for work in created for row in _new_tasks(work)])
         changed = [work for work in touched if not work.created]
         self._update_instances(changed)
-        database.update(tables.STAGE, _STAGE_SET, _BY_POSITION, _moved(changed, _stages, _STAGE_SET))
-        database.update(tables.TASK, _TASK_SET, _BY_POSITION, _moved(changed, _tasks, _TASK_SET))
+        database.update(tables.STAGE, _STAGE_SET, _BY_POSITION, _moved(changed, _stages, _stage_cells))
+        database.update(tables.TASK, _TASK_SET, _BY_POSITION, _moved(changed, _tasks, _task_cells))
         self._write_humans()
         failpoints.hit("instances_written")
         database.insert(tables.EVENT, self._log)
@@ -175,15 +177,14 @@ class Recorder:
             )
 
     def _write_humans(self) -> None:
-        new: list[tuple[Any, ...]] = []
-        moved: list[tuple[Any, ...]] = []
+        new: list[Sequence[Any]] = []
+        moved: list[Sequence[Any]] = []
         for work in self.touched.values():
             for key, row in work.rows.humans.items():
-                values = row.__dict__
                 if key in work.rows.new_humans:
-                    new.append(tuple(_cell(values, name) for name in tables.HUMAN_TASK.columns))
+                    new.append(_new_human_cells(row.__dict__))
                 else:
-                    moved.append((*(_cell(values, name) for name in _HUMAN_SET), key, work.rows.humans_before[key]))
+                    moved.append((*_human_cells(row.__dict__), key, work.rows.humans_before[key]))
         self._database.insert(tables.HUMAN_TASK, new)
         self._database.update(tables.HUMAN_TASK, _HUMAN_SET, ("id", "old_state"), moved)
 
@@ -242,24 +243,35 @@ _HUMAN_SET = (
 _BY_POSITION = ("instance_id", "position", "old_state")
 _JSON = frozenset({"output", "error", "data", "context"})
 
+Cells = Callable[[Mapping[str, Any]], Sequence[Any]]
 
-def _cell(values: Mapping[str, Any], name: str) -> Any:
-    value = values[name]
-    if name in _JSON and value is not None:
-        return dump(value)
-    return str(value) if name == "state" else value
+
+def _cells(names: Sequence[str]) -> Cells:
+    """This will make what reads these columns from a row's values, as they are written: JSON and states as text."""
+    pick = itemgetter(*names)
+    written = [(place, dump if name in _JSON else str) for place, name in enumerate(names) if name in {*_JSON, "state"}]
+
+    def cells(values: Mapping[str, Any]) -> Sequence[Any]:
+        row = [*pick(values)]
+        for place, write in written:
+            if row[place] is not None:
+                row[place] = write(row[place])
+        return row
+
+    return cells
+
+
+_stage_cells, _task_cells, _human_cells = _cells(_STAGE_SET), _cells(_TASK_SET), _cells(_HUMAN_SET)
+_new_instance_cells, _new_human_cells = _cells([*tables.INSTANCE.columns]), _cells([*tables.HUMAN_TASK.columns])
+_instance_cells = lru_cache(_cells)
 
 
 def _moved(
     changed: Sequence[Recorded],
     rows_of: Callable[[Recorded], Iterator[tuple[StageInstance | TaskInstance, str]]],
-    names: Sequence[str],
-) -> list[tuple[Any, ...]]:
-    return [
-        (*(_cell(row.__dict__, name) for name in names), work.id, row.position, before)
-        for work in changed
-        for row, before in rows_of(work)
-    ]
+    cells: Cells,
+) -> list[Sequence[Any]]:
+    return [(*cells(row.__dict__), work.id, row.position, before) for work in changed for row, before in rows_of(work)]
 
 
 def _stages(work: Recorded) -> Iterator[tuple[StageInstance | TaskInstance, str]]:
@@ -287,16 +299,15 @@ def _context_changed(work: Recorded) -> bool:
     return work.before.context is not work.now.context
 
 
-def _instance_row(work: Recorded, names: Sequence[str]) -> tuple[Any, ...]:
+def _instance_row(work: Recorded, names: tuple[str, ...]) -> tuple[Any, ...]:
     assert work.before is not None
     assert work.now is not None
     values = instance_columns(work.definition, work.now)
     values["state"] = work.rows.instance.state
-    values["finished_at"] = work.now.finished_at
-    return (*(_cell(values, name) for name in names), work.id, work.before.last_sequence)
+    return (*_instance_cells(names)(values), work.id, work.before.last_sequence)
 
 
-def _new_instance(work: Recorded) -> tuple[Any, ...]:
+def _new_instance(work: Recorded) -> Sequence[Any]:
     assert work.now is not None
     now, definition = work.now, work.definition
     values = {
@@ -310,7 +321,7 @@ def _new_instance(work: Recorded) -> tuple[Any, ...]:
         "started_by": now.started_by,
         "created_at": now.created_at,
     }
-    return tuple(_cell(values, name) for name in tables.INSTANCE.columns)
+    return _new_instance_cells(values)
 
 
 def _new_stages(work: Recorded) -> Iterator[tuple[Any, ...]]:
@@ -339,7 +350,7 @@ def _new_tasks(work: Recorded) -> Iterator[tuple[Any, ...]]:
         if row is None:
             yield (*known, *_UNTOUCHED)
         else:
-            yield (*known, *(_cell(row.__dict__, name) for name in _TASK_SET))
+            yield (*known, *_task_cells(row.__dict__))
 
 
 _UNTOUCHED = ("PENDING", 0, "", None, None, None, None, None, None, None, None, None, None)
