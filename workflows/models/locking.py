@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
-from django.db import connection, transaction
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
-from workflows.models import postgresql
-from workflows.models.sqlite import Sqlite
+from workflows.models import postgresql, sqlite
 from workflows.models.writes import Database
 
 _one_writer = threading.RLock()
@@ -22,13 +21,16 @@ def writing() -> Iterator[Database]:
 
     SQLite has one writer at a time: threads of this process queue here in order, instead of trying again and again.
     """
-    if connection.vendor == "sqlite":
-        with _one_writer, transaction.atomic():
-            yield Sqlite(connection.connection)
+    here = connections[DEFAULT_DB_ALIAS]
+    if here.vendor == "sqlite":
+        with _one_writer:
+            is_open = here.in_atomic_block or not here.get_autocommit()
+            with transaction.atomic() if is_open else sqlite.outermost(here):
+                yield sqlite.Sqlite(here.connection)
     else:
-        outermost = not connection.in_atomic_block
-        with transaction.atomic(), connection.wrap_database_errors:
-            yield postgresql.Postgres(connection.connection, commits=outermost)
+        outermost = not here.in_atomic_block
+        with transaction.atomic(), here.wrap_database_errors:
+            yield postgresql.Postgres(here.connection, commits=outermost)
 
 
 def is_away(error: Exception) -> bool:

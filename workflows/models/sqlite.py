@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
+
+from django.db import DatabaseError
 
 from workflows.models.writes import Row, RowsDisagree, Table
 
@@ -63,6 +66,39 @@ class Sqlite:
         else:
             self._many(sql, [_values(row, adapted) for row in rows])
         return int(self._cursor.rowcount)
+
+
+@contextmanager
+def outermost(here: Any) -> Iterator[None]:
+    """This will do what `transaction.atomic()` does where nothing is open: that costs more than BEGIN and COMMIT.
+
+    It keeps Django's books, so that atomic blocks inside are nested in this one and `on_commit` waits for its end.
+    """
+    with here.wrap_database_errors:
+        here.connection.execute("BEGIN IMMEDIATE")
+    here.in_atomic_block, here.commit_on_exit, here.needs_rollback = True, True, False
+    failed = True
+    try:
+        yield
+        failed = here.needs_rollback
+    finally:
+        here.in_atomic_block = False
+        if here.closed_in_transaction:
+            here.connection = None  # SQLite has rolled back by itself
+        elif failed:
+            here.rollback()
+        else:
+            _commit(here)
+
+
+def _commit(here: Any) -> None:
+    try:
+        with here.wrap_database_errors:
+            here.connection.commit()
+    except DatabaseError:
+        here.rollback()
+        raise
+    here.run_and_clear_commit_hooks()
 
 
 _Adapted = Sequence[tuple[int, Callable[[Any], str]]]
