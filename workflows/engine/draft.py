@@ -9,12 +9,12 @@ from typing import Any
 from workflows.definitions.schema import FailurePolicy, TaskKind, WorkflowDefinition
 from workflows.engine import events as e
 from workflows.engine.events import Event
-from workflows.engine.lifecycle import InstanceState, TaskState
+from workflows.engine.lifecycle import LIVE, InstanceState, TaskState
 from workflows.engine.snapshot import Snapshot, Stage, Task
 
-_S = InstanceState
-_T = TaskState
-_LIVE = (_T.SCHEDULED, _T.STARTED)
+# Looked up once: reading a member of an enum costs several times what comparing it does.
+_COMPLETED, _SKIPPED, _FAILED = TaskState.COMPLETED, TaskState.SKIPPED, TaskState.FAILED
+_PENDING, _WAITING, _COMPENSATION_FAILED = TaskState.PENDING, TaskState.WAITING, TaskState.COMPENSATION_FAILED
 
 
 class Draft:
@@ -161,11 +161,9 @@ class Draft:
     def is_done(self, position: int, task: Task) -> bool:
         """This will tell whether the task counts as done for its children and its stage (contract 3.1)."""
         state = task.state
-        if state == _T.COMPLETED or state == _T.SKIPPED:
+        if state in (_COMPLETED, _SKIPPED):
             return True
-        return (
-            state == _T.FAILED and task.spent and self.definition.tasks[position].on_failure is FailurePolicy.CONTINUE
-        )
+        return state == _FAILED and task.spent and self.definition.tasks[position].on_failure is FailurePolicy.CONTINUE
 
     def put(self, position: int, new: Task) -> None:
         tasks = self._tasks
@@ -177,24 +175,24 @@ class Draft:
         person = definition.kind is TaskKind.HUMAN
         for task, sign in ((old, -1), (new, 1)):
             state = task.state
-            if state in _LIVE:
+            if state in LIVE:
                 if person:
                     self.with_people += sign
                 else:
                     self.with_services += sign
-            elif state == _T.WAITING:
+            elif state == _WAITING:
                 if task.signal is None:
                     self.between += sign
                 else:
                     self.with_services += sign
-            elif state == _T.FAILED:
+            elif state == _FAILED:
                 self.failing += sign
                 if task.spent and definition.on_failure is not FailurePolicy.CONTINUE:
                     self.blocked += sign
-            elif state == _T.COMPENSATION_FAILED:
+            elif state == _COMPENSATION_FAILED:
                 self.failing += sign
         was, now = self.is_done(position, old), self.is_done(position, new)
-        skipped = (new.state == _T.SKIPPED) - (old.state == _T.SKIPPED)
+        skipped = (new.state == _SKIPPED) - (old.state == _SKIPPED)
         if was is not now or skipped:
             self._recount(position, definition.stage_position, (was - now), skipped)
 
@@ -209,7 +207,7 @@ class Draft:
             was = tasks[child]
             left = was.waiting_for + undone
             tasks[child] = was._replace(waiting_for=left)
-            if not left and was.state == _T.PENDING:
+            if not left and was.state == _PENDING:
                 self.ripe.append(child)
 
     def put_stage(self, position: int, new: Stage) -> None:
@@ -227,7 +225,7 @@ def _unborn(definition: WorkflowDefinition, instance_id: str, at: dt.datetime) -
         instance_id=instance_id,
         business_ref_no="",
         started_by="",
-        state=_S.RUNNING,
+        state=InstanceState.RUNNING,
         business_status=None,
         context={},
         last_sequence=0,

@@ -11,6 +11,9 @@ from workflows.engine.lifecycle import InstanceState, StageState, TaskState
 COMPLETED_RESULT = "completed"
 FAILED_RESULT = "failed"
 
+_RUNNING = InstanceState.RUNNING
+_NEEDS_SOMEONE = frozenset({InstanceState.FAILED, InstanceState.ROLLBACK_FAILED})
+
 
 class Compensation(NamedTuple):
     """The newest undoing of a task.
@@ -121,12 +124,11 @@ class Snapshot(NamedTuple):
     @property
     def health(self) -> str:
         """This will give the one word that lists show: the first that holds, failed before anything calmer."""
-        match self.state:
-            case InstanceState.FAILED | InstanceState.ROLLBACK_FAILED:
-                return "failed"
-            case InstanceState.RUNNING:
-                if self.between:
-                    return "retrying"
-                return "person" if self.with_people and not self.with_services else "running"
-            case _:
-                return self.state.lower()
+        state = self.state
+        if state in _NEEDS_SOMEONE:
+            return "failed"
+        if state != _RUNNING:
+            return state.lower()
+        if self.between:
+            return "retrying"
+        return "person" if self.with_people and not self.with_services else "running"
