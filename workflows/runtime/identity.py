@@ -42,8 +42,11 @@ def _derived(instance: uuid.UUID, name: str) -> uuid.UUID:
     """A digest that begins with the instance's time (RFC 9562, version 8): ids made together lie side by side in an
     index.
     """
-    digest = bytearray(hashlib.blake2b(name.encode(), key=instance.bytes, digest_size=16).digest())
-    digest[:6] = instance.bytes[:6]
-    digest[6] = digest[6] & 0x0F | 0x80
-    digest[8] = digest[8] & 0x3F | 0x80
-    return uuid.UUID(bytes=bytes(digest))
+    digest = hashlib.blake2b(name.encode(), key=instance.bytes, digest_size=16).digest()
+    chance = int.from_bytes(digest[6:], "big")
+    return uuid.UUID(int=instance.int >> 80 << 80 | chance & ~_FIXED | _VERSION_8)
+
+
+_FIXED = 0xF << 76 | 0b11 << 62
+"""The bits of the version and of the variant."""
+_VERSION_8 = 0x8 << 76 | 0b10 << 62
