@@ -13,7 +13,7 @@ from workflows import failpoints
 from workflows.definitions.schema import WorkflowDefinition
 from workflows.engine import outgoing
 from workflows.engine.codec import SHAPE
-from workflows.engine.events import NOTHING, Event
+from workflows.engine.events import Event
 from workflows.engine.lifecycle import InstanceState
 from workflows.engine.snapshot import Snapshot
 from workflows.models import DeadlineKind, StageInstance, TaskInstance
@@ -87,7 +87,7 @@ class Recorder:
                     event.stage_name,
                     event.task_name,
                     event.attempt,
-                    "{}" if event.data is NOTHING else dump(event.data),
+                    dump(event.data) if event.data else "{}",
                 )
             )
         work.now = now
@@ -163,18 +163,22 @@ class Recorder:
 
     def _update_instances(self, changed: Sequence[Recorded]) -> None:
         # What has not changed is not written: SQLite writes every index that an UPDATE names, changed or not.
-        alike: dict[tuple[str, ...], list[Recorded]] = {}
+        alike: dict[tuple[str, ...], list[Sequence[Any]]] = {}
         for work in changed:
+            before, now = work.before, work.now
+            assert before is not None
+            assert now is not None
+            values = instance_columns(work.definition, now)
             names: tuple[str, ...] = _INSTANCE_ALWAYS
-            if _has_turned(work):
+            if any(values[name] != getattr(before, name) for name in _INSTANCE_TURNED):
                 names += _INSTANCE_TURNED
-            if _context_changed(work):
+                values["state"] = work.rows.instance.state
+            if before.context is not now.context:
                 names += ("context",)
-            alike.setdefault(names, []).append(work)
-        for names, chosen in alike.items():
-            self._database.update(
-                tables.INSTANCE, names, ("id", "old_last_sequence"), [_instance_row(work, names) for work in chosen]
-            )
+            row = (*_instance_cells(names)(values), work.id, before.last_sequence)
+            alike.setdefault(names, []).append(row)
+        for names, rows in alike.items():
+            self._database.update(tables.INSTANCE, names, ("id", "old_last_sequence"), rows)
 
     def _write_humans(self) -> None:
         new: list[Sequence[Any]] = []
@@ -284,27 +288,6 @@ def _tasks(work: Recorded) -> Iterator[tuple[StageInstance | TaskInstance, str]]
     assert work.before is not None
     for position, row in work.rows.tasks.items():
         yield row, str(work.before.tasks[position].state)
-
-
-def _has_turned(work: Recorded) -> bool:
-    before, now = work.before, work.now
-    assert before is not None
-    assert now is not None
-    return before.state != now.state or before.health != now.health or before.finished_at != now.finished_at
-
-
-def _context_changed(work: Recorded) -> bool:
-    assert work.before is not None
-    assert work.now is not None
-    return work.before.context is not work.now.context
-
-
-def _instance_row(work: Recorded, names: tuple[str, ...]) -> tuple[Any, ...]:
-    assert work.before is not None
-    assert work.now is not None
-    values = instance_columns(work.definition, work.now)
-    values["state"] = work.rows.instance.state
-    return (*_instance_cells(names)(values), work.id, work.before.last_sequence)
 
 
 def _new_instance(work: Recorded) -> Sequence[Any]:
