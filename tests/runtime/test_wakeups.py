@@ -3,6 +3,7 @@
 import datetime as dt
 import threading
 import uuid
+from dataclasses import replace
 
 import pytest
 from django.db import connection
@@ -64,7 +65,8 @@ def voice(monkeypatch):
 
 
 def committed(**more):
-    return Committed(at=timezone.now(), changes=(), **more)
+    # What was committed is not sent from memory.
+    return Committed(at=timezone.now(), changes=(), unsent=bool(more.get("queues")), **more)
 
 
 def all_of(heard):
@@ -152,3 +154,9 @@ def test_what_others_tell_reads_like_a_commit():
     news = News(jobs=frozenset({"steps"}), queues=frozenset({"q"}), deadline=SOON).as_committed()
 
     assert (news.steps, news.queues, news.deadline, news.changes) == (True, frozenset({"q"}), SOON, ())
+
+
+def test_what_is_sent_from_memory_here_wakes_no_relay_elsewhere(voice, heard):
+    voice.heard(replace(committed(queues=frozenset({"a_queue"}), steps=True), unsent=False))
+
+    assert is_told(heard, (frozenset({"steps"}), frozenset({"a_queue"})))
