@@ -26,36 +26,36 @@ AT = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 calls: list[StepTask] = []
 
 
-@step("tests.add")
+@step(name="tests.add")
 def add(task: StepTask) -> Done:
     calls.append(task)
     return Done({"sum": task.context["a"] + task.context["b"]})
 
 
-@step("tests.write_and_fail")
+@step(name="tests.write_and_fail")
 def write_and_fail(task: StepTask) -> Failed:
     Group.objects.create(name=f"written by attempt {task.attempt}")
     return Failed("no_luck", "Not today.")
 
 
-@step("tests.raise")
+@step(name="tests.raise")
 def raises(task: StepTask) -> Done:
     raise ZeroDivisionError("by nothing")
 
 
-@step("tests.wait")
+@step(name="tests.wait")
 def wait(task: StepTask) -> Done | Waiting:
     if task.signal is None:
         return Waiting("papers_signed", memory={"asked": task.attempt})
     return Done({"signed_by": task.signal["by"], "remembered": task.memory})
 
 
-@step("tests.exit")
+@step(name="tests.exit")
 def exits(task: StepTask) -> Done:
     sys.exit(3)
 
 
-@step("tests.undo")
+@step(name="tests.undo")
 def undo(task: StepTask) -> Done:
     calls.append(task)
     return Done()

@@ -17,20 +17,20 @@ def _note(word: str, task: StepTask) -> None:
         ledger.write(f"{word} {task.business_ref_no} {task.task_name} {os.getpid()}\n")
 
 
-@step("workers.quick")
+@step(name="workers.quick")
 def quick(task: StepTask) -> Done:
     _note("ran", task)
     return Done()
 
 
-@step("workers.nap")
+@step(name="workers.nap")
 def nap(task: StepTask) -> Done:
     _note("ran", task)
     time.sleep(0.05)
     return Done()
 
 
-@step("workers.gate")
+@step(name="workers.gate")
 def gate(task: StepTask) -> Done:
     _note("began", task)
     while not (_GATES / "open").exists():
@@ -39,7 +39,7 @@ def gate(task: StepTask) -> Done:
     return Done({"opened": True})
 
 
-@step("workers.die")
+@step(name="workers.die")
 def die(task: StepTask) -> Done:
     _note("began", task)
     raise KeyboardInterrupt  # what no step should do, and what nobody catches

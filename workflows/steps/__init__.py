@@ -1,5 +1,27 @@
 """Steps: small pieces of work that run inside the orchestrator, in the transaction that records them."""
 
-from workflows.steps.step import Done, Failed, StepTask, Waiting, step
+from workflows.steps.chain import Chain, begin, conditional, focus, group, inputstep
+from workflows.steps.step import Done, Failed, Retry, Skipped, Step, StepTask, Waiting, retrystep, step
+from workflows.steps.workflow import PythonWorkflow, Target, discover, workflow
 
-__all__ = ["Done", "Failed", "StepTask", "Waiting", "step"]
+__all__ = [
+    "Chain",
+    "Done",
+    "Failed",
+    "PythonWorkflow",
+    "Retry",
+    "Skipped",
+    "Step",
+    "StepTask",
+    "Target",
+    "Waiting",
+    "begin",
+    "conditional",
+    "discover",
+    "focus",
+    "group",
+    "inputstep",
+    "retrystep",
+    "step",
+    "workflow",
+]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import importlib
 import logging
 import threading
 import uuid
@@ -16,8 +15,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from workflows import failpoints
-from workflows.conf import settings
-from workflows.engine.commands import AwaitSignal, CompleteTask, FailTask, OnTask
+from workflows.engine.commands import AwaitSignal, CompleteTask, FailTask, OnTask, SkipTask
 from workflows.engine.lifecycle import InstanceState, TaskState
 from workflows.models import TaskInstance, WorkflowInstance
 from workflows.runtime.asking import Asked, Turn, TurnWork
@@ -25,7 +23,10 @@ from workflows.runtime.handling import handle
 from workflows.runtime.listeners import Committed
 from workflows.runtime.projection import STEP_QUEUE
 from workflows.runtime.workers import Worker
-from workflows.steps.step import Done, StepTask, UnknownStep, Waiting, find
+from workflows.steps.guard import TransactionEnded, inside_its_transaction
+from workflows.steps.state import BadState, copy_of, kept
+from workflows.steps.step import Done, Skipped, StepTask, UnknownStep, Waiting, find
+from workflows.steps.workflow import discover
 
 logger = logging.getLogger(__name__)
 
@@ -83,8 +84,7 @@ class StepRunner:
     """
 
     def __init__(self, *, now: Callable[[], dt.datetime], in_hand: InHand | None = None, name: str = "steps") -> None:
-        for module in settings.STEP_MODULES:
-            importlib.import_module(module)
+        discover()
         self._now = now
         self._in_hand = in_hand or InHand()
         self.worker = Worker(name=name, work=self.run_due)
@@ -188,7 +188,7 @@ def _perform(work: TurnWork) -> OnTask:
         stage_name=definition.stage_name,
         task_name=definition.task_name,
         attempt=undoing.attempt if work.compensation and undoing else task.attempt,
-        context=snapshot.context,
+        context=copy_of(snapshot.context),
         compensation=work.compensation,
         signal=None if work.compensation else task.inbox,
         memory=None if work.compensation else task.memory,
@@ -204,13 +204,23 @@ def _perform(work: TurnWork) -> OnTask:
     try:
         with work.savepoint():
             failpoints.hit("step_begin")
-            outcome = find(name or "")(told)
+            with inside_its_transaction():
+                outcome = find(name or "").perform(told)
             failpoints.hit("step_end")
             if isinstance(outcome, Done):
-                return CompleteTask(**about, output=dict(outcome.output))
+                return CompleteTask(**about, output=kept(outcome.output))
             if isinstance(outcome, Waiting) and not work.compensation:
                 return AwaitSignal(**about, name=outcome.signal, memory=outcome.memory)
+            if isinstance(outcome, Skipped):
+                raise _HadNothingToDo(outcome.reason)
             raise _GaveUp(outcome)
+    except _HadNothingToDo as nothing:
+        return SkipTask(**about, reason=str(nothing))
+    except TransactionEnded as error:
+        return FailTask(**about, error={"code": "transaction_ended", "message": str(error)})
+    except BadState as error:
+        where = {"pointer": error.pointer}
+        return FailTask(**about, error={"code": error.code, "message": str(error), "details": where})
     except _GaveUp as gave_up:
         return FailTask(**about, error=gave_up.error)
     except UnknownStep:
@@ -219,6 +229,10 @@ def _perform(work: TurnWork) -> OnTask:
         # SystemExit, too: a step that calls sys.exit() has failed, and ends nobody but itself.
         logger.exception("The step %s failed", name)
         return FailTask(**about, error={"code": type(error).__name__, "message": str(error)[:2000]})
+
+
+class _HadNothingToDo(Exception):
+    """Leaves the savepoint: a step that is skipped has written nothing."""
 
 
 class _GaveUp(Exception):

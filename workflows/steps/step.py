@@ -1,19 +1,28 @@
-"""What a step is: a function with a name, what it is told, what it may answer.
+"""What a step is: a function with a title and policies, what it is told, what it may answer.
 
-    @step("score_risk")
-    def score_risk(task: StepTask) -> Done:
-        return Done({"risk_score": task.context["amount"] / 1000})
+    @step("Score the risk", retry=Retry(max_attempts=3), compensate=release_limit)
+    def score_risk(state: dict) -> dict:
+        return {"risk_score": state["amount"] / 1000}
 
-A template names it: `{"task_name": "score", "task_type": "STEP", "step": "score_risk"}`, or as the undoing of a task:
-`"compensate": {"step": "release_limit"}`. Only names that code has registered can be run: a template is data, and data
-never picks what to import.
+A step is registered under the dotted name of its function, or under a name that it is given. A template names it:
+`{"task_name": "score", "task_type": "STEP", "step": "shop.flows.score_risk"}`, or as the undoing of a task:
+`"compensate": {"step": "shop.flows.release_limit"}`. Only names that code has registered can be run: a template is
+data, and data never picks what to import.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import update_wrapper
 from typing import Any
+
+from workflows.definitions.schema import FailurePolicy, RetryPolicy
+
+Retry = RetryPolicy
+FOR_EVER = 1_000_000
+"""So many attempts are for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,29 +69,175 @@ class Failed:
     details: Any = None
 
 
-StepFunction = Callable[[StepTask], Done | Waiting | Failed]
-_registered: dict[str, StepFunction] = {}
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """The step has nothing to do this time: its task counts as done, and as skipped. What it wrote is undone."""
+
+    reason: str = ""
+
+
+Outcome = Done | Waiting | Failed | Skipped
+Perform = Callable[[StepTask], Outcome]
+StepFunction = Callable[..., Any]
 
 
 class UnknownStep(LookupError):
-    """No code has registered a step of this name. Add its module to STEP_MODULES, or correct the template."""
+    """No code has registered a step of this name.
+
+    Put it into the `flows` module of an installed app, add its module to STEP_MODULES, or correct the template.
+    """
 
 
-def step(name: str) -> Callable[[StepFunction], StepFunction]:
-    """This will register a function as the step of that name; a second one of the same name is a mistake."""
+class Step:
+    """A registered step. Called, it is just its function, which is how tests of its work call it.
 
-    def register(function: StepFunction) -> StepFunction:
-        if _registered.get(name, function) is not function:
-            raise ValueError(f"There are two steps named {name!r}.")
-        _registered[name] = function
-        return function
+    `perform` is what the runner calls. `a >> b` is a chain: see `workflows.steps.chain`.
+    """
+
+    def __init__(
+        self,
+        function: StepFunction,
+        *,
+        name: str,
+        title: str,
+        perform: Perform,
+        retry: RetryPolicy | None = None,
+        timeout_seconds: float | None = None,
+        compensate: Step | None = None,
+        on_failure: FailurePolicy | None = None,
+    ) -> None:
+        self.function, self.name, self.title, self.perform = function, name, title, perform
+        self.retry, self.timeout_seconds = retry, timeout_seconds
+        self.compensate, self.on_failure = compensate, on_failure
+        update_wrapper(self, function)
+
+    def __call__(self, *values: Any, **named: Any) -> Any:
+        """This will call the function."""
+        return self.function(*values, **named)
+
+    def __rshift__(self, after: Any) -> Any:
+        """This will give the chain of this step and what follows it."""
+        from workflows.steps.chain import begin
+
+        return begin >> self >> after
+
+    def __repr__(self) -> str:
+        return f"<step {self.name}>"
+
+
+_registered: dict[str, Step] = {}
+
+
+def step(
+    title: str = "",
+    *,
+    name: str | None = None,
+    retry: RetryPolicy | None = None,
+    timeout: float | None = None,
+    compensate: Step | None = None,
+    on_failure: str | None = None,
+) -> Callable[[StepFunction], Step]:
+    """This will register a function as a step.
+
+    The function takes what it wants by name: `state` (the instance's context, a copy that is its own), `task` (a
+    StepTask), and any key of the state; it answers a dict, whose keys replace those of the state, or None, Done,
+    Waiting, Failed or Skipped. What it raises fails the attempt, and undoes what it wrote.
+
+    `timeout` is seconds for an attempt, its waiting included; `compensate` is the step that undoes this one when the
+    instance is rolled back; `on_failure` is `halt`, `rollback` or `continue`. Two steps of one name raise ValueError.
+    """
+
+    def register(function: StepFunction) -> Step:
+        made = Step(
+            function,
+            name=name or name_of(function),
+            title=title or function.__name__.replace("_", " ").capitalize(),
+            perform=performing(function),
+            retry=retry,
+            timeout_seconds=timeout,
+            compensate=compensate,
+            on_failure=FailurePolicy(on_failure) if on_failure is not None else None,
+        )
+        return remember(made)
 
     return register
 
 
-def find(name: str) -> StepFunction:
+def retrystep(title: str = "", *, every: float = 60.0, **more: Any) -> Callable[[StepFunction], Step]:
+    """This will register a step that waits `every` seconds after a failure and is then tried again, for ever."""
+    policy = RetryPolicy(max_attempts=FOR_EVER, delay_seconds=every, backoff=1.0, max_delay_seconds=every, jitter=False)
+    return step(title, retry=policy, **more)
+
+
+def remember(made: Step) -> Step:
+    """This will register a step under its name. Raises ValueError where another function has it."""
+    known = _registered.get(made.name)
+    if known is not None and not _same(known.function, made.function):
+        raise ValueError(f"There are two steps named {made.name!r}.")
+    _registered[made.name] = made
+    return made
+
+
+def _same(one: StepFunction, other: StepFunction) -> bool:
+    # A module that is loaded again (by a development server, say) registers the same functions anew.
+    return one is other or (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__) != (None, None)
+
+
+def find(name: str) -> Step:
     """This will give the step of that name. Raises UnknownStep."""
     try:
         return _registered[name]
     except KeyError:
         raise UnknownStep(name) from None
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """This will give the dotted name of a function of a module. Raises ValueError for any other."""
+    if not function.__qualname__.isidentifier():
+        raise ValueError(
+            f"{function.__qualname__} is not a function of a module; name the step: name='orders.reserve'."
+        )
+    return f"{function.__module__}.{function.__qualname__}"
+
+
+class MissingKey(KeyError):
+    """A step asks for a key that the state does not hold."""
+
+    def __str__(self) -> str:
+        return f"The state has no {self.args[0]!r}."
+
+
+def performing(function: StepFunction) -> Perform:
+    """This will give what calls a function with what its parameters ask for, and reads its answer."""
+    wanted = [
+        (name, parameter.default)
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
+
+    def perform(task: StepTask) -> Outcome:
+        state = task.context
+        values: dict[str, Any] = {}
+        for name, default in wanted:
+            if name == "state":
+                values[name] = state
+            elif name == "task":
+                values[name] = task
+            elif name in state:
+                values[name] = state[name]
+            elif default is inspect.Parameter.empty:
+                raise MissingKey(name)
+        return answer_of(function(**values))
+
+    return perform
+
+
+def answer_of(said: Any) -> Outcome:
+    """This will read what a function of a step has answered."""
+    if said is None:
+        return Done()
+    if isinstance(said, Mapping):
+        return Done(said)
+    if isinstance(said, Done | Waiting | Failed | Skipped):
+        return said
+    return Failed("bad_outcome", f"A step answers a dict, None, Done, Waiting, Failed or Skipped, not {said!r:.200}.")

@@ -1,0 +1,184 @@
+"""Workflows in Python, for the tests."""
+
+from django.contrib.auth.models import Group
+from django.db import connection, transaction
+
+from workflows.steps import (
+    Failed,
+    Retry,
+    Skipped,
+    StepTask,
+    Waiting,
+    begin,
+    conditional,
+    focus,
+    group,
+    inputstep,
+    retrystep,
+    step,
+    workflow,
+)
+
+calls: list[str] = []
+broken: set[str] = set()
+
+
+def note(name):
+    calls.append(name)
+    Group.objects.create(name=f"{name} {len(calls)}")
+    if name in broken:
+        raise LookupError(f"{name} is broken")
+
+
+@step("Release the stock")
+def release(state: dict, task: StepTask) -> dict:
+    note("release")
+    return {"released": task.output["reserved"]}
+
+
+@step("Reserve stock", retry=Retry(max_attempts=2), timeout=30, compensate=release)
+def reserve(state: dict) -> dict:
+    note("reserve")
+    return {"reserved": state["amount"]}
+
+
+@step("Pay back")
+def refund(amount: int) -> None:
+    note("refund")
+
+
+@step("Charge", compensate=refund)
+def charge(amount: int, currency: str = "EUR") -> dict:
+    note("charge")
+    return {"charged": f"{amount} {currency}"}
+
+
+@step("Call the customer")
+def call(state: dict) -> dict:
+    note("call")
+    return {"vip": False}
+
+
+@step("Send a gift")
+def gift() -> None:
+    note("gift")
+
+
+@step("Ship")
+def ship(state: dict) -> dict:
+    note("ship")
+    state["address"]["city"] = "changed in a copy"
+    return {"shipped": True}
+
+
+@workflow("Order", component="FLOWS", target="CREATE", on_failure="rollback")
+def order():
+    return (
+        begin
+        >> reserve
+        >> inputstep("Check the address", assigned_to="backoffice", form={
+            "type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]})
+        >> conditional(lambda state: state["vip"])(call >> gift)
+        >> charge
+        >> ship
+    )  # fmt: skip
+
+
+@step("Look inside")
+def inside(state: dict) -> dict:
+    return {"seen": sorted(state), "count": state.get("count", 0) + 1}
+
+
+@workflow("Focused", component="FLOWS")
+def focused():
+    return begin >> focus("box")(inside >> inside)
+
+
+@step("Ask a fellow")
+def ask(task: StepTask):
+    if task.signal is None:
+        note("ask")
+        return Waiting("answer")
+    return {"said": task.signal}
+
+
+@step("Nothing today")
+def nothing():
+    note("nothing")
+    return Skipped("It is Sunday.")
+
+
+@step("Give up")
+def give_up():
+    note("give up")
+    return Failed("no_luck", "Not today.")
+
+
+together = group("Both at once", reserve >> charge, name="tests.steps.flows.together")
+
+
+@workflow("Grouped", component="FLOWS", on_failure="rollback")
+def grouped():
+    return begin >> together >> nothing >> give_up
+
+
+@retrystep("Try again", every=60)
+def again():
+    note("again")
+
+
+@workflow("Patient", component="FLOWS")
+def patient():
+    return begin >> again
+
+
+@step("Commit")
+def commits():
+    note("commit")
+    transaction.commit()
+
+
+@step("Commit by hand")
+def commits_by_hand():
+    note("commit by hand")
+    with connection.cursor() as cursor:
+        cursor.execute("COMMIT")
+
+
+@step("Durable")
+def durable():
+    note("durable")
+    with transaction.atomic(durable=True):
+        note("inside")
+
+
+@step("Roll back and go on")
+def rolls_back():
+    note("rolled back")
+    transaction.set_rollback(True)
+
+
+@step("Part of it fails")
+def part():
+    note("kept")
+    try:
+        with transaction.atomic():
+            note("undone")
+            raise KeyError
+    except KeyError:
+        return {"part": True}
+
+
+@step("Answers a set")
+def answers_a_set():
+    return {"a": {"b": [1, {2}]}}
+
+
+@step("Answers much")
+def answers_much():
+    return {"much": "x" * 300_000}
+
+
+@step("Wants a key")
+def wants(nowhere):
+    return None

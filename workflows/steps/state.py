@@ -1,0 +1,72 @@
+"""The state that steps see and change: JSON, of bounded size, and never shared with anybody."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from workflows.conf import settings
+from workflows.definitions.problems import below
+
+
+class BadState(Exception):
+    """What a step answered cannot be kept. `code` says why, `pointer` where."""
+
+    def __init__(self, code: str, pointer: str, message: str) -> None:
+        super().__init__(message)
+        self.code, self.pointer = code, pointer
+
+
+def copy_of(state: Mapping[str, Any]) -> dict[str, Any]:
+    """This will give a state that whoever gets it may change without changing anybody else's."""
+    return {key: _copy(value) for key, value in state.items()}
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copy(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_copy(inner) for inner in value]
+    return value
+
+
+def kept(output: Mapping[str, Any]) -> dict[str, Any]:
+    """This will give what a step answered as it is kept: plain JSON.
+
+    Raises BadState where a value is none (with its JSON pointer), or where there is more than STEP_OUTPUT_BYTES.
+    """
+    plain: dict[str, Any] = _plain(output, "")
+    size = len(json.dumps(plain, ensure_ascii=False).encode())
+    if size > settings.STEP_OUTPUT_BYTES:
+        raise BadState(
+            "output_too_large",
+            "",
+            f"The step's output has {size:,} bytes; {settings.STEP_OUTPUT_BYTES:,} are allowed (STEP_OUTPUT_BYTES)."
+            " Keep large things where they belong, and their keys in the state.",
+        )
+    return plain
+
+
+def _plain(value: Any, pointer: str) -> Any:
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return float(value)
+        raise BadState("not_json", pointer, f"{pointer or 'The output'}: {value} is no number in JSON.")
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise BadState("not_json", pointer, f"{pointer or 'The output'}: the key {key!r:.80} is no text.")
+        return {str(key): _plain(inner, below(pointer, key)) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner, below(pointer, index)) for index, inner in enumerate(value)]
+    raise BadState(
+        "not_json",
+        pointer,
+        f"{pointer or 'The output'}: a {type(value).__name__} cannot be kept; answer text or numbers.",
+    )

@@ -1,0 +1,152 @@
+"""Workflows written in Python: compiled to the template that JSON would give, and published like any other.
+
+    @workflow("Ship an order", component="SHOP")
+    def ship_order():
+        return begin >> reserve >> charge >> ship
+
+The function is called once, when its module is loaded. What it gives is a stage of tasks in a line; a new version is
+published when that has changed (`manage.py publish_workflows`), and running instances keep theirs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from django.utils.module_loading import autodiscover_modules
+
+from workflows.conf import settings
+from workflows.definitions.schema import FailurePolicy, RetryPolicy
+from workflows.steps.chain import Chain, Element, Input, Link, chain
+from workflows.steps.step import Step, name_of, remember
+
+STAGE = "STEPS"
+
+
+class Target(StrEnum):
+    """What a workflow does to the thing it is about."""
+
+    CREATE = "CREATE"
+    MODIFY = "MODIFY"
+    TERMINATE = "TERMINATE"
+    VALIDATE = "VALIDATE"
+    RECONCILE = "RECONCILE"
+    SYSTEM = "SYSTEM"
+
+
+@dataclass(frozen=True, slots=True)
+class PythonWorkflow:
+    """A workflow of a function; `name` is the dotted one, `template` what is published."""
+
+    name: str
+    title: str
+    target: Target
+    template: Mapping[str, Any]
+
+
+_registered: dict[str, PythonWorkflow] = {}
+
+
+def workflow(
+    title: str,
+    *,
+    component: str,
+    target: Target | str = Target.SYSTEM,
+    on_failure: str = FailurePolicy.HALT,
+    timeout: float | None = None,
+    context_schema: Mapping[str, Any] | None = None,
+) -> Callable[[Callable[[], Chain]], PythonWorkflow]:
+    """This will make a workflow of a function that gives a chain, and register it under its dotted name.
+
+    `component` and `title` are its `component_name` and `workflow_name`; `context_schema` (JSON Schema) is what a start
+    must bring. Raises TypeError where the function gives no chain.
+    """
+
+    def register(function: Callable[[], Chain]) -> PythonWorkflow:
+        name = name_of(function)
+        template: dict[str, Any] = {
+            "workflow_name": title,
+            "component_name": component,
+            "on_failure": FailurePolicy(on_failure).value,
+            "stages": [{"stage_name": STAGE, "stage_order": 1, "tasks": _tasks(name, chain(function()))}],
+        }
+        if timeout is not None:
+            template["timeout_seconds"] = timeout
+        if context_schema is not None:
+            template["context_schema"] = dict(context_schema)
+        made = _registered[name] = PythonWorkflow(name, title, Target(target), template)
+        return made
+
+    return register
+
+
+def discover() -> Mapping[str, PythonWorkflow]:
+    """This will load the `flows` modules of the installed apps and those of STEP_MODULES, and give all workflows."""
+    autodiscover_modules("flows")
+    for module in settings.STEP_MODULES:
+        importlib.import_module(module)
+    return dict(_registered)
+
+
+def _tasks(workflow_name: str, whole: Chain) -> list[dict[str, Any]]:
+    tasks: list[dict[str, Any]] = []
+    taken: set[str] = set()
+    for element in whole:
+        key = _key(element.title, taken)
+        task = {"task_name": key, "title": element.title, **_task(f"{workflow_name}.{key}", element)}
+        if tasks:
+            task["parent_task"] = [tasks[-1]["task_name"]]
+        tasks.append(task)
+    return tasks
+
+
+def _key(title: str, taken: set[str]) -> str:
+    plain = re.sub(r"\W+", "_", title.lower()).strip("_") or "step"
+    plain = plain if plain.isidentifier() else f"step_{plain}"
+    key, number = plain, 2
+    while key in taken:
+        key, number = f"{plain}_{number}", number + 1
+    taken.add(key)
+    return key
+
+
+def _task(name: str, element: Element) -> dict[str, Any]:
+    if isinstance(element, Input):
+        return {"task_type": "HUMAN", **element.keys}
+    step = element.step if not element.wraps else remember(_here(name, element))
+    task: dict[str, Any] = {"task_type": "STEP", "step": step.name}
+    if step.retry is not None:
+        task["retry"] = _retry(step.retry)
+    if step.timeout_seconds is not None:
+        task["timeout_seconds"] = step.timeout_seconds
+    if step.on_failure is not None:
+        task["on_failure"] = step.on_failure.value
+    if step.compensate is not None:
+        task["compensate"] = {"step": step.compensate.name}
+        if step.compensate.retry is not None:
+            task["compensate"]["retry"] = _retry(step.compensate.retry)
+    return task
+
+
+def _here(name: str, link: Link) -> Step:
+    """A step with what is wrapped around it in this workflow: it has a name of its own there."""
+    step = link.step
+    return Step(
+        step.function,
+        name=name,
+        title=step.title,
+        perform=link.perform(),
+        retry=step.retry,
+        timeout_seconds=step.timeout_seconds,
+        compensate=step.compensate,
+        on_failure=step.on_failure,
+    )
+
+
+def _retry(policy: RetryPolicy) -> dict[str, Any]:
+    usual = asdict(RetryPolicy())
+    return {key: value for key, value in asdict(policy).items() if value != usual[key]}
