@@ -2,7 +2,7 @@
 
 from workflows.steps.chain import Chain, begin, conditional, focus, group, inputstep
 from workflows.steps.step import Done, Failed, Retry, Skipped, Step, StepTask, Waiting, retrystep, step
-from workflows.steps.workflow import PythonWorkflow, Target, discover, workflow
+from workflows.steps.flows import PythonWorkflow, Target, discover, workflow
 
 __all__ = [
     "Chain",

@@ -26,7 +26,7 @@ from workflows.runtime.workers import Worker
 from workflows.steps.guard import TransactionEnded, inside_its_transaction
 from workflows.steps.state import BadState, copy_of, kept
 from workflows.steps.step import Done, Skipped, StepTask, UnknownStep, Waiting, find
-from workflows.steps.workflow import discover
+from workflows.steps.flows import discover
 
 logger = logging.getLogger(__name__)
 
