@@ -1,8 +1,8 @@
 """Steps: small pieces of work that run inside the orchestrator, in the transaction that records them."""
 
 from workflows.steps.chain import Chain, begin, conditional, focus, group, inputstep
-from workflows.steps.step import Done, Failed, Retry, Skipped, Step, StepTask, Waiting, retrystep, step
 from workflows.steps.flows import PythonWorkflow, Target, discover, workflow
+from workflows.steps.step import Done, Failed, Retry, Skipped, Step, StepTask, Waiting, retrystep, step
 
 __all__ = [
     "Chain",

@@ -23,10 +23,10 @@ from workflows.runtime.handling import handle
 from workflows.runtime.listeners import Committed
 from workflows.runtime.projection import STEP_QUEUE
 from workflows.runtime.workers import Worker
+from workflows.steps.flows import discover
 from workflows.steps.guard import TransactionEnded, inside_its_transaction
 from workflows.steps.state import BadState, copy_of, kept
 from workflows.steps.step import Done, Skipped, StepTask, UnknownStep, Waiting, find
-from workflows.steps.flows import discover
 
 logger = logging.getLogger(__name__)
 
