@@ -37,6 +37,7 @@ class Settings:
     SNAPSHOT_CACHE_TASKS = _Setting(50_000)
     COUNT_CAP = _Setting(2_000)
     STEP_MODULES = _Setting(())
+    PUBLIC_URL = _Setting("")
     STEP_OUTPUT_BYTES = _Setting(262_144)
     WAKE_OTHERS = _Setting(True)
     METRICS = _Setting(True)

@@ -36,7 +36,10 @@ def fact(task: Task, done: set[int], stage_state: str, instance: Instance) -> st
         case TaskState.WAITING:
             return f"next try {times.moment(task.retry_at, now=now)}" if task.retry_at else "a signal"
         case TaskState.SKIPPED:
-            return "condition is false" if task.definition.has_when and not task.attempt else "by an operator"
+            if task.definition.has_when and not task.attempt:
+                return "condition is false"
+            # A step may say so itself; its history tells who it was.
+            return "nothing to do" if task.kind == "STEP" else "by an operator"
         case TaskState.CANCELLED:
             return "withdrawn" if task.attempt else "never sent"
         case TaskState.COMPENSATING:

@@ -94,6 +94,7 @@ EXPECTED: dict[tuple[str, str], dict[str, dict[str, int]]] = {
         }
         for rest in ("resubmit", "discard")
     },
+    **{("POST", f"callbacks/{{missing}}/{rest}"): {"": dict.fromkeys(ROLES, 404)} for rest in ("", "progress/")},
     ("GET", "me/"): {"": dict.fromkeys(ROLES, 2)},
     ("GET", "schema/"): {"": dict.fromkeys(ROLES, 2)},
     ("GET", "docs/"): {"": dict.fromkeys(ROLES, 2)},
@@ -202,6 +203,8 @@ def test_every_role_gets_what_the_contract_says(
         said = callers["anonymous"].call(method, where, [] if method == "POST" else None)
         if path == "docs/":
             assert said.status == 302
+        elif path.startswith("callbacks/"):
+            assert said.status == 404  # the address itself holds what lets one in
         elif said.status != 401 or "www-authenticate" not in said.headers:
             wrong.append(f"anonymous on {which or 'it'}: {said.status}")
 

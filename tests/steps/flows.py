@@ -10,6 +10,7 @@ from workflows.steps import (
     StepTask,
     Waiting,
     begin,
+    callbackstep,
     conditional,
     focus,
     group,
@@ -182,3 +183,19 @@ def answers_much():
 @step("Wants a key")
 def wants(nowhere):
     return None
+
+
+addresses: list[str] = []
+
+
+def is_up(provisioned: dict) -> dict:
+    if provisioned["rc"]:
+        raise ValueError(f"rc {provisioned['rc']}")
+    return {"port": provisioned["port"]}
+
+
+@callbackstep("Provision the port", result_key="provisioned", validate=is_up, timeout=600, retry=Retry(max_attempts=2))
+def provision(state: dict, callback_url: str) -> dict:
+    addresses.append(callback_url)
+    note("provision")
+    return {"asked": True}

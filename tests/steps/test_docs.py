@@ -4,6 +4,8 @@ import datetime as dt
 import re
 import sys
 import types
+import uuid
+from dataclasses import replace
 from io import StringIO
 from unittest.mock import MagicMock
 
@@ -16,7 +18,7 @@ from workflows.models import WorkflowInstance, WorkflowTemplate
 from workflows.runtime.asking import Asked, Reference
 from workflows.runtime.handling import handle
 from workflows.runtime.publishing import check_template
-from workflows.steps import begin, flows, workflow
+from workflows.steps import StepTask, begin, flows, workflow
 from workflows.steps.runner import StepRunner
 
 pytestmark = pytest.mark.django_db
@@ -28,7 +30,7 @@ TEXT = (ROOT / "docs" / "python-workflows.md").read_text()
 def shop(settings, monkeypatch):
     """The page's code as the module `shop.flows`."""
     module = types.ModuleType("shop.flows")
-    module.Stock = MagicMock()
+    module.Stock, module.Factory = MagicMock(), MagicMock()
     monkeypatch.setattr(flows, "_registered", {})
     for block in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL):
         exec(compile(block, "docs/python-workflows.md", "exec"), module.__dict__)  # noqa: S102
@@ -66,6 +68,15 @@ def test_the_longer_chain_is_a_correct_template(shop):
     assert [task["task_name"] for task in template["stages"][0]["tasks"]] == [
         "check_the_address", "reserve_stock", "ship", "reserve_and_ship"
     ]  # fmt: skip
+
+
+def test_the_callback_step_takes_the_call(shop):
+    told = StepTask(str(uuid.uuid4()), "A-1", "S", "t", 1, {"order": "A-1"})
+    assert shop.is_up({"rc": 0, "name": "ge-1"}) == {"port_name": "ge-1"}
+    woken = replace(told, signal={"rc": 0, "name": "ge-1"}, woken=True)
+    assert shop.provision.perform(woken).output == {"port": {"rc": 0, "name": "ge-1"}, "port_name": "ge-1"}
+    shop.provision(state={"order": "A-1"}, callback_url="/x/")
+    shop.Factory.order.assert_called_once_with("A-1", call="/x/")
 
 
 def test_publishing_says_what_is_wrong_and_stores_nothing(shop):

@@ -43,12 +43,14 @@ _PATHS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "stage_name": ("The stage.", {"type": "string", "minLength": 1}),
     "task_name": ("The task.", {"type": "string", "minLength": 1}),
     "queue": ("The queue, by its name.", {"type": "string", "minLength": 1}),
+    "token": ("The secret that stands for one attempt.", {"type": "string", "minLength": 1}),
     "lease_id": ("The lease.", {"type": "string", "format": "uuid"}),
 }
 _TAGS = (
     ("templates", "Templates", "What runs: published versions of workflows."),
     ("instances", "Instances", "What is running, and what operators do to it."),
     ("events", "Messages", "What services report."),
+    ("callbacks", "Callbacks", "What steps have asked others to call."),
     ("queues", "Queues", "How they stand; work for services without a broker."),
     ("outbox", "Queues", "Messages that are not sent yet."),
     ("human-tasks", "People's tasks", "The inbox."),
@@ -82,6 +84,8 @@ class CallSchema(AutoSchema):
         said["responses"] = _responses(call, method, rule)
         if rule.public:
             said["security"] = [{}, {"bearer": []}, {"session": []}]
+        if rule.keyed:
+            said["security"] = [{}]
         return said
 
 
@@ -114,6 +118,8 @@ def _route_of(view: ApiView) -> str:
 
 
 def _who(rule: Rule) -> str:
+    if rule.keyed:
+        return ""
     if rule.may == EVERYBODY:
         who = "For everybody who has signed in; each sees what is theirs to see."
     else:

@@ -31,13 +31,15 @@ DESK = frozenset({ASSIGNEE, OPERATOR})
 class Rule:
     """Who sees a route, who may use it, and the scope that a limited token needs for it.
 
-    `public`: in a demo anybody, signed in or not; elsewhere like any other route.
+    `public`: in a demo anybody, signed in or not; elsewhere like any other route. `keyed`: anybody who knows the
+    address, which holds a secret of its own.
     """
 
     may: frozenset[str]
     scope: Scope | None = Scope.READ
     sees: frozenset[str] = EVERYBODY
     public: bool = False
+    keyed: bool = False
 
 
 _READ_INSTANCE = {"GET": Rule(EVERYBODY)}
@@ -49,6 +51,7 @@ _REDIRECT = {"POST": Rule(OPERATORS, Scope.HUMAN_TASKS, sees=EVERYBODY - CLIENTS
 _INBOX = {"GET": Rule(EVERYBODY - CLIENTS, sees=EVERYBODY - CLIENTS)}
 _OVERSEE = {"GET": Rule(OVERSEERS, sees=OVERSEERS)}
 _SEE_TO = {"POST": Rule(OPERATORS, Scope.OPERATE, sees=OVERSEERS)}
+_CALL_BACK = {"POST": Rule(EVERYBODY, None, keyed=True)}
 _DESCRIBE = {"GET": Rule(EVERYBODY, None, public=True)}
 
 RULES: Mapping[str, Mapping[str, Rule]] = {
@@ -69,6 +72,8 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
     "task-fail": _OPERATE,
     "task-replay": _OPERATE,
     "stage-replay": _OPERATE,
+    "callback": _CALL_BACK,
+    "callback-progress": _CALL_BACK,
     "events": _SERVE,
     "events-batch": _SERVE,
     "queues": _OVERSEE,

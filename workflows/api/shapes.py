@@ -343,6 +343,8 @@ SCHEMAS: Mapping[str, Any] = {
         ),
         "description": "The StartTask or CompensateTask as it would be sent, extra fields included, with its lease.",
     },
+    "AnyObject": {"description": "Whatever there is to say."},
+    "Accepted": _object({"accepted": FLAG}),
     "LeasedTasks": _object({"tasks": _list(ref("LeasedTask"))}),
     "Lease": _object({"lease_id": ID, "lease_until": MOMENT}),
     "HumanTask": _object(

@@ -4,6 +4,7 @@ from django.urls import URLPattern, URLResolver, path, re_path
 
 from workflows.api import (
     actions,
+    callbacks,
     docs,
     events,
     history,
@@ -47,6 +48,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path(f"{_INSTANCE}stages/<str:stage_name>/replay/", actions.ReplayStage.as_view(), name="stage-replay"),
     path("events/", events.Events.as_view(), name="events"),
     path("events/batch/", events.EventBatch.as_view(), name="events-batch"),
+    path("callbacks/<str:token>/", callbacks.Callback.as_view(), name="callback"),
+    path("callbacks/<str:token>/progress/", callbacks.CallbackProgress.as_view(), name="callback-progress"),
     path("outbox/", outbox.Outbox.as_view(), name="outbox"),
     path("queues/", queue_states.Queues.as_view(), name="queues"),
     # A queue's name may hold a slash.

@@ -1,6 +1,7 @@
 """Rows, their moves, their querysets. Re-exported because Django looks here."""
 
 from workflows.models.access import ApiToken, IdempotencyRecord
+from workflows.models.callback import CALL, StepCallback
 from workflows.models.deadline import Deadline, DeadlineKind
 from workflows.models.event_log import LoggedEvent
 from workflows.models.handled_message import HandledMessage
@@ -13,6 +14,7 @@ from workflows.models.quarantine import QuarantinedMessage
 from workflows.models.template import WorkflowTemplate
 
 __all__ = [
+    "CALL",
     "ApiToken",
     "Deadline",
     "DeadlineKind",
@@ -27,6 +29,7 @@ __all__ = [
     "QuarantinedMessage",
     "Role",
     "StageInstance",
+    "StepCallback",
     "TaskInstance",
     "WorkflowInstance",
     "WorkflowTemplate",

@@ -10,7 +10,7 @@ from django.db.models import prefetch_related_objects
 from workflows.definitions.schema import TaskDefinition, WorkflowDefinition
 from workflows.engine.lifecycle import TaskState
 from workflows.engine.snapshot import Snapshot, Task
-from workflows.models import HumanTask, Person, WorkflowInstance
+from workflows.models import CALL, HumanTask, Person, StepCallback, WorkflowInstance
 from workflows.runtime.loading import definition_of
 from workflows.runtime.replay import state_at
 
@@ -18,6 +18,7 @@ from workflows.runtime.replay import state_at
 def instance_json(instance: WorkflowInstance, *, at: int | None = None) -> dict[str, Any]:
     """This will show an instance with its stages and tasks, now or as it was after event `at`."""
     definition, snapshot = state_at(instance, at)
+    said = progress_of(instance, snapshot) if at is None else {}
     return {
         **_head(instance, snapshot),
         "stages": [
@@ -28,7 +29,8 @@ def instance_json(instance: WorkflowInstance, *, at: int | None = None) -> dict[
                 "activated_at": moment(state.activated_at),
                 "finished_at": moment(state.finished_at),
                 "tasks": [
-                    _task(task, snapshot.tasks[task.position]) for task in definition.tasks[stage.first : stage.end]
+                    _task(task, snapshot.tasks[task.position]) | said.get(task.position, {})
+                    for task in definition.tasks[stage.first : stage.end]
                 ],
             }
             for stage, state in zip(definition.stages, snapshot.stages, strict=True)
@@ -158,6 +160,15 @@ def _head(instance: WorkflowInstance, snapshot: Snapshot) -> dict[str, Any]:
         "finished_at": moment(snapshot.finished_at),
         "last_sequence": snapshot.last_sequence,
     }
+
+
+def progress_of(instance: WorkflowInstance, snapshot: Snapshot) -> dict[int, dict[str, Any]]:
+    """This will show how far the work is of which steps wait for a call back, by the positions of their tasks."""
+    waiting = {task.signal for task in snapshot.tasks if task.signal is not None and task.signal.startswith(CALL)}
+    if not waiting:
+        return {}
+    rows = StepCallback.objects.filter(instance=instance, signal__in=waiting)
+    return {row.position: {"progress": row.progress, "progress_at": moment(row.progress_at)} for row in rows}
 
 
 def _task(definition: TaskDefinition, task: Task) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Steps: small pieces of work that run inside the orchestrator, in the transaction that records them."""
 
+from workflows.steps.callback import callbackstep
 from workflows.steps.chain import Chain, begin, conditional, focus, group, inputstep
 from workflows.steps.flows import PythonWorkflow, Target, discover, workflow
 from workflows.steps.step import Done, Failed, Retry, Skipped, Step, StepTask, Waiting, retrystep, step
@@ -16,6 +17,7 @@ __all__ = [
     "Target",
     "Waiting",
     "begin",
+    "callbackstep",
     "conditional",
     "discover",
     "focus",

@@ -119,7 +119,7 @@ def conditional(predicate: Predicate) -> Callable[..., Chain]:
     def wrap(run: Perform) -> Perform:
         def perform(task: StepTask) -> Outcome:
             # Asked once: a step that has begun to wait goes on.
-            if task.memory is None and task.signal is None and not predicate(copy_of(task.context)):
+            if not task.woken and not predicate(copy_of(task.context)):
                 return Skipped("The condition does not hold.")
             return run(task)
 

@@ -29,7 +29,7 @@ FOR_EVER = 1_000_000
 class StepTask:
     """What a step is told: whose turn it is, the context, and, after a wait, the signal that came and its own memory.
 
-    `output` is that of the task that a compensation undoes.
+    `output` is that of the task that a compensation undoes; `woken` tells a signal without a payload from none.
     """
 
     instance_id: str
@@ -43,6 +43,8 @@ class StepTask:
     memory: Any = None
     output: Mapping[str, Any] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    position: int = 0
+    woken: bool = False
 
 
 @dataclass(frozen=True, slots=True)

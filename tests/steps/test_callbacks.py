@@ -1,0 +1,133 @@
+"""Steps that wait until somebody outside calls back."""
+
+import datetime as dt
+
+import pytest
+
+from tests.steps import flows
+from tests.steps.test_flows import AT, alone, error, go_on, states
+from workflows.models import LoggedEvent, StepCallback
+from workflows.runtime.deadlines import fire_due
+from workflows.runtime.reading import instance_json
+
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
+
+
+@pytest.fixture(autouse=True)
+def _clean():
+    flows.calls.clear()
+    flows.broken.clear()
+    flows.addresses.clear()
+
+
+@pytest.fixture
+def say(client):
+    def said(address, body, progress=False):
+        path = address + ("progress/" if progress else "")
+        response = client.post(path, body, content_type="application/json")
+        return response.status_code, response.json()
+
+    return said
+
+
+def test_it_waits_for_the_call_and_goes_on_with_what_is_said(say):
+    alone(flows.provision, order="A-1")
+    instance = go_on()
+    assert states() == {"provision_the_port": "WAITING"}
+    (address,) = flows.addresses
+    assert address.startswith("/api/v1/callbacks/")
+
+    assert say(address, {"percent": 40}, progress=True) == (200, {"accepted": True})
+    assert say(address, '"half done"', progress=True)[0] == 200
+    shown = instance_json(instance)["stages"][0]["tasks"][0]
+    assert shown["progress"] == "half done"
+    assert shown["progress_at"]
+    assert say(address, {"rc": 0, "port": "ge-0/0/1"}) == (200, {"accepted": True})
+
+    instance = go_on()
+    assert instance.state == "COMPLETED"
+    assert instance.context == {
+        "order": "A-1", "asked": True, "provisioned": {"rc": 0, "port": "ge-0/0/1"}, "port": "ge-0/0/1"
+    }  # fmt: skip
+    # Whoever has the address has it from the step alone.
+    token = address.rstrip("/").rsplit("/", 1)[1]
+    assert not any(token in str(event.data) for event in LoggedEvent.objects.all())
+    assert not any(token in str(row.__dict__) for row in StepCallback.objects.all())
+
+
+def test_an_address_is_good_for_one_call(say):
+    alone(flows.provision)
+    go_on()
+    (address,) = flows.addresses
+    assert say(address, {"rc": 0, "port": "p"})[0] == 200
+
+    for progress in (False, True):
+        status, problem = say(address, {"rc": 1}, progress=progress)
+        assert (status, problem["code"]) == (409, "attempt_closed")
+    assert go_on().context["provisioned"]["rc"] == 0
+
+
+@pytest.mark.parametrize("body", ["[]", "3", '"text"', "null", "{"])
+def test_what_is_no_object_is_refused_and_changes_nothing(say, body):
+    alone(flows.provision)
+    go_on()
+    (address,) = flows.addresses
+
+    status, problem = say(address, body)
+
+    assert status == 400
+    assert problem["code"] in ("invalid_body", "invalid_json")
+    assert StepCallback.objects.get().called_at is None
+
+
+def test_an_address_that_nobody_was_given_leads_nowhere(say, client):
+    assert say("/api/v1/callbacks/nothing/", {})[0] == 404
+    assert client.get("/api/v1/callbacks/nothing/").status_code == 401
+    headers = {"Idempotency-Key": "k"}
+    assert client.post("/api/v1/callbacks/x/", {}, "application/json", headers=headers).status_code == 404
+
+
+def test_a_result_that_is_not_accepted_fails_and_the_next_attempt_has_another_address(say):
+    alone(flows.provision)
+    go_on()
+    say(flows.addresses[0], {"rc": 7})
+
+    go_on()
+
+    assert states() == {"provision_the_port": "WAITING"}
+    first, second = flows.addresses
+    assert first != second
+    assert say(first, {"rc": 0, "port": "late"})[0] == 409
+    assert say(second, {"rc": 0, "port": "p"})[0] == 200
+    assert go_on().context["port"] == "p"
+
+
+def test_nobody_calls_in_time(say):
+    alone(flows.provision)
+    go_on()
+    late = AT + dt.timedelta(seconds=600)
+    assert fire_due(late) == 1
+    go_on(late)
+
+    first, second = flows.addresses
+    assert say(first, {"rc": 0, "port": "late"})[0] == 409
+    assert say(second, {"rc": 0, "port": "p"})[0] == 200
+    assert go_on(late).state == "COMPLETED"
+
+
+def test_an_action_that_fails_has_promised_nothing(say):
+    flows.broken.add("provision")
+    alone(flows.provision)
+
+    assert go_on().state == "FAILED"
+
+    assert error("provision_the_port")["code"] == "LookupError"
+    assert StepCallback.objects.count() == 0
+    assert all(say(address, {})[0] == 404 for address in flows.addresses)
+
+
+def test_the_address_is_of_this_site_where_it_has_a_name(settings):
+    settings.PUBLIC_URL = "https://flows.example.org/"
+    alone(flows.provision)
+    go_on()
+    assert flows.addresses[0].startswith("https://flows.example.org/api/v1/callbacks/")
