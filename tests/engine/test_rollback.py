@@ -500,3 +500,44 @@ def test_steps_in_hand_are_withdrawn():
     story = given(workflow(service("a", **undo()), step("s"), service("z", "s")), completed("a"), ROLL_BACK)
 
     assert story["s"].withdrawn
+
+
+CAREFUL = workflow(
+    service("a", **undo("undo_a")), service("b", "a", on_failure="rollback", **undo("undo_b", after_failure=True))
+)
+
+
+def test_what_failed_is_undone_first_where_it_may_have_had_its_effect():
+    story = given(CAREFUL, completed("a"))
+
+    assert story.when(failed("b"))[-2:] == ["StageCancelled", "CompensationScheduled"]
+    assert story.messages()[-1] == "CompensateTask b#1"
+    assert story.sent[-1].body["effect"] == "possible"
+    assert (story.sent[-1].body["undoes_attempt"], story.sent[-1].body["output"]) == (1, None)
+    assert story.when(undone("b")) == ["CompensationCompleted", "CompensationScheduled"]
+    assert "effect" not in story.sent[-1].body
+    assert story.when(undone("a")) == ["CompensationCompleted", "RollbackCompleted"]
+
+
+def test_what_a_rollback_withdrew_is_undone_first_where_it_may_have_had_its_effect():
+    story = given(CAREFUL, completed("a"), ROLL_BACK)
+    assert story.messages()[-2:] == ["CancelTask b#1", "CompensateTask b#1"]
+    assert story.sent[-1].body["effect"] == "possible"
+
+
+def test_an_attempt_that_failed_before_one_that_succeeded_is_undone_once_with_that():
+    careful = workflow(service("a", retry={"max_attempts": 2}, **undo("undo_a", after_failure=True)), service("z", "a"))
+    story = given(careful, failed("a"), completed("a"), ROLL_BACK)
+    assert "effect" not in story.sent[-1].body
+    assert story.sent[-1].body["undoes_attempt"] == 2
+    assert story.when(undone("a")) == ["CompensationCompleted", "RollbackCompleted"]
+
+
+def test_a_second_attempt_to_undo_knows_what_the_first_one_knew():
+    careful = workflow(
+        service("a", on_failure="rollback", **undo("undo_a", after_failure=True, retry={"max_attempts": 2}))
+    )
+    story = given(careful, failed("a"), not_undone("a"))
+    assert [message.body.get("effect") for message in story.sent if message.event_name == "CompensateTask"] == [
+        "possible", "possible"
+    ]  # fmt: skip

@@ -139,6 +139,7 @@ def _compensation(value: Mapping[str, Json] | None) -> CompensationDefinition | 
         assigned_to=value.get("assigned_to"),
         retry=_retry(value.get("retry")),
         timeout_seconds=value.get("timeout_seconds"),
+        after_failure=value.get("after_failure", False),
         extra=_others(value, COMPENSATE_KEYS),
     )
 

@@ -68,6 +68,7 @@ DEFAULT_OUTCOMES = (Outcome(name="complete", label="Complete"),)
 class CompensationDefinition:
     """How a completed task is undone in a rollback: by a queue, a step or a person (exactly one of the three).
 
+    `after_failure`: an attempt that failed, or that a rollback withdrew, is undone, too: it may have had its effect.
     `extra` are the fields that travel in its `CompensateTask`, over those of the task.
     """
 
@@ -76,6 +77,7 @@ class CompensationDefinition:
     assigned_to: str | None = None
     retry: RetryPolicy = RetryPolicy()
     timeout_seconds: float | None = None
+    after_failure: bool = False
     extra: Mapping[str, Json] = field(default_factory=dict)
 
 

@@ -138,6 +138,7 @@ COMPENSATE_KEYS: Mapping[str, Check] = {
     "assigned_to": _line,
     "retry": _retry,
     "timeout_seconds": _timeout,
+    "after_failure": boolean,
 }
 _compensate_keys = object_of(keys=COMPENSATE_KEYS)
 COMPENSATION_WAYS = ("task_queue", "step", "assigned_to")

@@ -65,7 +65,9 @@ SIGNAL_AWAITED = "SignalAwaited"  # name, memory: a step waits
 STEP_WOKEN = "StepWoken"  # name, payload: the signal came
 
 # About the undoing of a task. `attempt` counts compensations by itself.
-COMPENSATION_SCHEDULED = "CompensationScheduled"  # undoes_attempt, assigned_to, assigned_kind, round
+COMPENSATION_SCHEDULED = (
+    "CompensationScheduled"  # undoes_attempt, effect ("possible": not known), assigned_to, assigned_kind, round
+)
 COMPENSATION_COMPLETED = "CompensationCompleted"  # by, by_hand, reason, comment, withdrew
 COMPENSATION_FAILED = "CompensationFailed"  # error, spent, by, comment
 COMPENSATION_SKIPPED = "CompensationSkipped"  # reason, withdrew

@@ -253,6 +253,7 @@ def _task_completed(draft: Draft, event: Event) -> None:
             done_attempt=was.attempt,
             done_order=draft.last_sequence,
             done_output=output,
+            done_possible=False,
             withdrawn=False,
         ),
     )
@@ -276,8 +277,18 @@ def _task_failed(draft: Draft, event: Event) -> None:
             retry_at=None,
             timeout_at=None,
             signal=None,
+            **_to_be_undone(draft, position),
         ),
     )
+
+
+def _to_be_undone(draft: Draft, position: int) -> dict[str, Any]:
+    """What is kept of an attempt that is over and may have had its effect, where that is undone, too."""
+    how = draft.definition.tasks[position].compensate
+    if how is None or not how.after_failure:
+        return {}
+    attempt = draft.tasks[position].attempt
+    return {"done_attempt": attempt, "done_order": draft.last_sequence, "done_output": None, "done_possible": True}
 
 
 def _task_returned(draft: Draft, event: Event) -> None:
@@ -301,7 +312,9 @@ def _task_skipped(draft: Draft, event: Event) -> None:
 
 
 def _task_cancelled(draft: Draft, event: Event) -> None:
-    _closed(draft, event, _T.CANCELLED, withdrawn="rollback" in event.data and "withdrew" in event.data)
+    withdrawn = "rollback" in event.data and "withdrew" in event.data
+    undone = _to_be_undone(draft, _at(event)[0]) if withdrawn else {}
+    _closed(draft, event, _T.CANCELLED, withdrawn=withdrawn, **undone)
 
 
 def _closed(draft: Draft, event: Event, state: str, **changes: Any) -> None:
@@ -376,6 +389,7 @@ def _compensation_scheduled(draft: Draft, event: Event) -> None:
                 failures=0 if "round" in data else undoing.failures,
                 result=None,
                 undoes_attempt=data["undoes_attempt"],
+                possible=data.get("effect") == "possible",
                 output=was.done_output if data["undoes_attempt"] == was.done_attempt else undoing.output,
                 assigned_to=data.get("assigned_to"),
                 assigned_kind=data.get("assigned_kind", ""),

@@ -72,6 +72,8 @@ def _compensate(
     assert how.task_queue is not None
     body = _envelope(definition, snapshot, task, event_name, attempt)
     body |= {"compensation": True, "output": undoing.output, "undoes_attempt": undoing.undoes_attempt}
+    if undoing.possible:
+        body["effect"] = "possible"
     return Outgoing(event_name, how.task_queue, task.position, attempt, True, {**task.extra, **how.extra, **body})
 
 

@@ -19,7 +19,7 @@ class Compensation(NamedTuple):
     """The newest undoing of a task.
 
     `state` is that of an attempt: SCHEDULED, STARTED, WAITING, COMPLETED, FAILED, SKIPPED; `undoes_attempt` is the
-    task's attempt that it undoes, `output` what that had put out.
+    task's attempt that it undoes, `output` what that had put out; `possible`: whether that had its effect is not known.
     """
 
     attempt: int = 0
@@ -28,6 +28,7 @@ class Compensation(NamedTuple):
     result: str | None = None
     error: Mapping[str, Any] | None = None
     undoes_attempt: int = 0
+    possible: bool = False
     output: Mapping[str, Any] | None = None
     assigned_to: str | None = None
     assigned_kind: str = ""
@@ -44,9 +45,10 @@ class Task(NamedTuple):
 
     `waiting_for` counts parents that are not done (derived); `failures` counts the failed attempts of this round;
     `result` is what was accepted for the newest attempt; `spent` says that a FAILED task has no attempt left;
-    `done_attempt` is the newest completed attempt that a rollback would undo (0: none), `done_order` the number of the
-    event that completed it; `withdrawn` says that a rollback took its live attempt; `signal` is what a step waits for,
-    `inbox` the payload that woke it, `memory` what it wanted to remember.
+    `done_attempt` is the newest attempt that a rollback would undo (0: none): completed, or over without a result where
+    that is undone, too; `done_order` is the number of the event that ended it, `done_possible` says that its effect is
+    not known; `withdrawn` says that a rollback took its live attempt; `signal` is what a step waits for, `inbox` the
+    payload that woke it, `memory` what it wanted to remember.
     """
 
     state: str = TaskState.PENDING
@@ -70,6 +72,7 @@ class Task(NamedTuple):
     done_attempt: int = 0
     done_order: int = 0
     done_output: Mapping[str, Any] | None = None
+    done_possible: bool = False
     withdrawn: bool = False
     signal: str | None = None
     inbox: Any = None

@@ -127,6 +127,8 @@ def _task(name: str, element: Element) -> dict[str, Any]:
         task["on_failure"] = step.on_failure.value
     if step.compensate is not None:
         task["compensate"] = {"step": step.compensate.name}
+        if step.after_failure:
+            task["compensate"]["after_failure"] = True
         if step.compensate.retry is not None:
             task["compensate"]["retry"] = _retry(step.compensate.retry)
     return task
@@ -143,6 +145,7 @@ def _here(name: str, link: Link) -> Step:
         retry=step.retry,
         timeout_seconds=step.timeout_seconds,
         compensate=step.compensate,
+        after_failure=step.after_failure,
         on_failure=step.on_failure,
     )
 

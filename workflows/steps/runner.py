@@ -193,6 +193,7 @@ def _perform(work: TurnWork) -> OnTask:
         signal=None if work.compensation else task.inbox,
         memory=None if work.compensation else task.memory,
         output=undoing.output if work.compensation and undoing else None,
+        possible=bool(work.compensation and undoing and undoing.possible),
         position=definition.position,
         woken=not work.compensation and (task.inbox is not None or task.memory is not None),
         extra={**definition.extra, **(compensate.extra if work.compensation and compensate else {})},

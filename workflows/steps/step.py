@@ -29,7 +29,8 @@ FOR_EVER = 1_000_000
 class StepTask:
     """What a step is told: whose turn it is, the context, and, after a wait, the signal that came and its own memory.
 
-    `output` is that of the task that a compensation undoes; `woken` tells a signal without a payload from none.
+    `output` is that of the task that a compensation undoes, None where it may have had none (`possible`); `woken` tells
+    a signal without a payload from none.
     """
 
     instance_id: str
@@ -43,6 +44,7 @@ class StepTask:
     memory: Any = None
     output: Mapping[str, Any] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    possible: bool = False
     position: int = 0
     woken: bool = False
 
@@ -106,11 +108,12 @@ class Step:
         retry: RetryPolicy | None = None,
         timeout_seconds: float | None = None,
         compensate: Step | None = None,
+        after_failure: bool = False,
         on_failure: FailurePolicy | None = None,
     ) -> None:
         self.function, self.name, self.title, self.perform = function, name, title, perform
         self.retry, self.timeout_seconds = retry, timeout_seconds
-        self.compensate, self.on_failure = compensate, on_failure
+        self.compensate, self.after_failure, self.on_failure = compensate, after_failure, on_failure
         update_wrapper(self, function)
 
     def __call__(self, *values: Any, **named: Any) -> Any:
@@ -137,6 +140,7 @@ def step(
     retry: RetryPolicy | None = None,
     timeout: float | None = None,
     compensate: Step | None = None,
+    after_failure: bool = False,
     on_failure: str | None = None,
 ) -> Callable[[StepFunction], Step]:
     """This will register a function as a step.
@@ -146,7 +150,8 @@ def step(
     Waiting, Failed or Skipped. What it raises fails the attempt, and undoes what it wrote.
 
     `timeout` is seconds for an attempt, its waiting included; `compensate` is the step that undoes this one when the
-    instance is rolled back; `on_failure` is `halt`, `rollback` or `continue`. Two steps of one name raise ValueError.
+    instance is rolled back, `after_failure` also where it failed or was waiting and may have had an effect outside;
+    `on_failure` is `halt`, `rollback` or `continue`. Two steps of one name raise ValueError.
     """
 
     def register(function: StepFunction) -> Step:
@@ -158,6 +163,7 @@ def step(
             retry=retry,
             timeout_seconds=timeout,
             compensate=compensate,
+            after_failure=after_failure,
             on_failure=FailurePolicy(on_failure) if on_failure is not None else None,
         )
         return remember(made)

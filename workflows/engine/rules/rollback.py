@@ -63,7 +63,10 @@ def send(draft: Draft, world: World, position: int, *, new_round: bool = False) 
     task, how = draft.tasks[position], draft.definition.tasks[position].compensate
     assert how is not None
     was = task.compensation or Compensation()
-    data: dict[str, Any] = {"undoes_attempt": was.undoes_attempt if task.state in UNDOING else task.done_attempt}
+    goes_on = task.state in UNDOING
+    data: dict[str, Any] = {"undoes_attempt": was.undoes_attempt if goes_on else task.done_attempt}
+    if was.possible if goes_on else task.done_possible:
+        data["effect"] = "possible"
     if how.assigned_to:
         data |= assignment(how.assigned_to, world)
     if new_round and was.failures:
