@@ -8,7 +8,7 @@ import workflows.models.fields
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("workflows", "0003_find_own_instances_and_endings"),
+        ("workflows", "0004_states_one_by_one"),
     ]
 
     operations = [
