@@ -102,3 +102,39 @@ def test_a_signal_in_a_suspended_instance_is_kept():
 
     assert story.when(signalled("paid")) == ["SignalReceived"]
     assert story["a"].state == "WAITING"
+
+
+TRIP = workflow(step("hotel", compensate={"step": "trips.cancel", "timeout_seconds": 60}), service("z", "hotel"))
+UNDOING = (completed("hotel"), ROLL_BACK)
+
+
+def test_the_undoing_of_a_step_waits_for_its_signal_too():
+    story = given(TRIP, *UNDOING)
+
+    assert story.when(awaits("hotel", "cancelled", compensation=True, memory={"n": 1})) == ["SignalAwaited"]
+    undoing = story["hotel"].compensation
+    assert (story["hotel"].state, undoing.state, undoing.signal) == ("COMPENSATING", "WAITING", "cancelled")
+    assert story.when(signalled("other")) == ["SignalReceived"]
+    assert story.when(signalled("cancelled", {"fee": 3})) == ["SignalReceived", "StepWoken"]
+    undoing = story["hotel"].compensation
+    assert (undoing.state, undoing.inbox, undoing.memory) == ("SCHEDULED", {"fee": 3}, {"n": 1})
+    assert story.when(completed("hotel", compensation=True)) == ["CompensationCompleted", "RollbackCompleted"]
+
+
+def test_a_signal_that_comes_before_the_undoing_waits_is_kept():
+    story = given(TRIP, *UNDOING, signalled("cancelled", 1))
+    assert story.when(awaits("hotel", "cancelled", compensation=True)) == ["SignalAwaited", "StepWoken"]
+
+
+def test_the_undoing_that_waits_has_its_time():
+    story = given(TRIP, *UNDOING, awaits("hotel", "cancelled", compensation=True))
+    assert story.later(60)[:2] == ["CompensationFailed", "RollbackFailed"]
+    # Whoever comes late finds that nobody waits.
+    assert story.when(signalled("cancelled")) == ["SignalReceived"]
+
+
+def test_only_the_live_undoing_of_a_step_may_wait():
+    by_a_service = workflow(step("hotel", **undo()), service("z", "hotel"))
+    for story in (given(TRIP, completed("hotel")), given(by_a_service, *UNDOING)):
+        assert story.when(awaits("hotel", "x", compensation=True)) == []
+        assert story.refused == "attempt_closed"

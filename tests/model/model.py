@@ -107,7 +107,8 @@ class _Work:
                 job["awaits"], task["state"] = ask["name"], "WAITING"
 
     def signal(self, ask: dict) -> None:
-        self.allow(*GOING_ON)
+        by_steps = any("step" in task.get("compensate", {}) for task in self.plan.values())
+        self.allow(*GOING_ON, *(GOING_BACK if by_steps else ()))
         self.now["signals"] = {**self.now["signals"], ask["name"]: self.now["signals"].get(ask["name"], 0) + 1}
 
     def pending(self, ask: dict) -> None:

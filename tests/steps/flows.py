@@ -199,3 +199,35 @@ def provision(state: dict, callback_url: str) -> dict:
     addresses.append(callback_url)
     note("provision")
     return {"asked": True}
+
+
+@step("Cancel the hotel")
+def cancel_hotel(task: StepTask):
+    if not task.woken:
+        note("cancel hotel")
+        return Waiting("hotel_cancelled", memory={"possible": task.possible})
+    note("hotel cancelled")
+    return {"fee": task.signal["fee"]}
+
+
+@step("Book the hotel", compensate=cancel_hotel, after_failure=True, timeout=60)
+def book_hotel(task: StepTask):
+    if not task.woken:
+        note("book hotel")
+        return Waiting("hotel_booked")
+    return {"hotel": task.signal["name"]}
+
+
+@step("Cancel the flight")
+def cancel_flight():
+    note("cancel flight")
+
+
+@step("Book the flight", compensate=cancel_flight)
+def book_flight():
+    note("book flight")
+
+
+@workflow("Trip", component="FLOWS", on_failure="rollback")
+def trip():
+    return begin >> book_flight >> book_hotel >> ship

@@ -349,26 +349,18 @@ def _task_reset(draft: Draft, event: Event) -> None:
 def _signal_awaited(draft: Draft, event: Event) -> None:
     position, data = _at(event)
     was = draft.tasks[position]
-    draft.put(
-        position,
-        was._replace(
-            state=_T.WAITING,
-            started_at=was.started_at or draft.at,
-            signal=data["name"],
-            memory=data.get("memory"),
-            inbox=None,
-        ),
-    )
+    waiting = {"state": _T.WAITING, "signal": data["name"], "memory": data.get("memory"), "inbox": None}
+    since = (_undoing(was) if data.get("compensation") else was).started_at or draft.at
+    _held(draft, event, started_at=since, **waiting)
 
 
 def _step_woken(draft: Draft, event: Event) -> None:
-    position, data = _at(event)
+    _, data = _at(event)
     name = data["name"]
     kept = [at for at, (known, _) in enumerate(draft.signals) if known == name]
     if kept:
         draft.signals = draft.signals[: kept[0]] + draft.signals[kept[0] + 1 :]
-    was = draft.tasks[position]
-    draft.put(position, was._replace(state=_T.SCHEDULED, signal=None, inbox=data.get("payload")))
+    _held(draft, event, state=_T.SCHEDULED, signal=None, inbox=data.get("payload"))
 
 
 # --- undoing --------------------------------------------------------------------------------------
@@ -398,6 +390,9 @@ def _compensation_scheduled(draft: Draft, event: Event) -> None:
                 started_at=None,
                 retry_at=None,
                 timeout_at=_after(draft.at, how.timeout_seconds if how else None),
+                signal=None,
+                inbox=None,
+                memory=None,
             ),
         ),
     )
@@ -428,6 +423,7 @@ def _undone(draft: Draft, event: Event, state: str, attempt_state: str, result: 
                 claimed_by=data.get("by", undoing.claimed_by),
                 retry_at=None,
                 timeout_at=None,
+                signal=None,
             ),
         ),
     )
@@ -449,6 +445,7 @@ def _compensation_failed(draft: Draft, event: Event) -> None:
                 claimed_by=data.get("by", undoing.claimed_by),
                 retry_at=None,
                 timeout_at=None,
+                signal=None,
             ),
         ),
     )

@@ -20,6 +20,7 @@ class Compensation(NamedTuple):
 
     `state` is that of an attempt: SCHEDULED, STARTED, WAITING, COMPLETED, FAILED, SKIPPED; `undoes_attempt` is the
     task's attempt that it undoes, `output` what that had put out; `possible`: whether that had its effect is not known.
+    `signal`, `inbox` and `memory` are as those of a task.
     """
 
     attempt: int = 0
@@ -38,6 +39,9 @@ class Compensation(NamedTuple):
     started_at: dt.datetime | None = None
     retry_at: dt.datetime | None = None
     timeout_at: dt.datetime | None = None
+    signal: str | None = None
+    inbox: Any = None
+    memory: Any = None
 
 
 class Task(NamedTuple):

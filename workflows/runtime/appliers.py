@@ -234,11 +234,20 @@ def _task_reset(rows: Rows, event: Event, at: dt.datetime) -> None:
 
 
 def _signal_awaited(rows: Rows, event: Event, at: dt.datetime) -> None:
-    rows.task(event.position).mark_awaiting_signal(at=at)
+    row = rows.task(event.position)
+    if event.data.get("compensation"):
+        row.mark_compensating(at=at, queue="")
+    else:
+        row.mark_awaiting_signal(at=at)
 
 
 def _step_woken(rows: Rows, event: Event, at: dt.datetime) -> None:
-    rows.task(event.position).mark_woken(queue=queue_of(rows.definition.tasks[row_position(event)]))
+    position = row_position(event)
+    row, definition = rows.task(position), rows.definition.tasks[position]
+    if event.data.get("compensation"):
+        row.mark_compensating(at=at, queue=undo_queue_of(definition))
+    else:
+        row.mark_woken(queue=queue_of(definition))
 
 
 # --- undoing --------------------------------------------------------------------------------------

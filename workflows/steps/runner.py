@@ -181,21 +181,22 @@ def run_step(instance: uuid.UUID, *, stage_name: str, task_name: str, compensati
 def _perform(work: TurnWork) -> OnTask:
     definition, snapshot, task = work.definition, work.snapshot, work.task
     undoing, compensate = task.compensation, definition.compensate
+    attempt = undoing if work.compensation and undoing else task
     name = compensate.step if work.compensation and compensate else definition.step
     told = StepTask(
         instance_id=snapshot.instance_id,
         business_ref_no=snapshot.business_ref_no,
         stage_name=definition.stage_name,
         task_name=definition.task_name,
-        attempt=undoing.attempt if work.compensation and undoing else task.attempt,
+        attempt=attempt.attempt,
         context=copy_of(snapshot.context),
         compensation=work.compensation,
-        signal=None if work.compensation else task.inbox,
-        memory=None if work.compensation else task.memory,
+        signal=attempt.inbox,
+        memory=attempt.memory,
         output=undoing.output if work.compensation and undoing else None,
         possible=bool(work.compensation and undoing and undoing.possible),
         position=definition.position,
-        woken=not work.compensation and (task.inbox is not None or task.memory is not None),
+        woken=attempt.inbox is not None or attempt.memory is not None,
         extra={**definition.extra, **(compensate.extra if work.compensation and compensate else {})},
     )
     about: dict[str, Any] = {
@@ -212,7 +213,7 @@ def _perform(work: TurnWork) -> OnTask:
             failpoints.hit("step_end")
             if isinstance(outcome, Done):
                 return CompleteTask(**about, output=kept(outcome.output))
-            if isinstance(outcome, Waiting) and not work.compensation:
+            if isinstance(outcome, Waiting):
                 return AwaitSignal(**about, name=outcome.signal, memory=outcome.memory)
             if isinstance(outcome, Skipped):
                 raise _HadNothingToDo(outcome.reason)

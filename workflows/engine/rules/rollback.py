@@ -167,7 +167,8 @@ def elapse_timeout(draft: Draft, command: c.ElapseTaskTimeout, world: World) -> 
     """This will fail an attempt to undo that had its time."""
     undoing = _undoing(draft, command.position)
     overdue = undoing.timeout_at is not None and undoing.timeout_at <= draft.at
-    if draft.state in ROLLING and command.attempt == undoing.attempt and undoing.state in LIVE and overdue:
+    under_way = undoing.state in LIVE or undoing.signal is not None
+    if draft.state in ROLLING and command.attempt == undoing.attempt and under_way and overdue:
         error = {"code": "timeout", "message": "No result came in time.", "details": None}
         failed(draft, world, command.position, error=error)
     return None
