@@ -107,6 +107,9 @@ class Cluster:
         if self._supervisor.stopping:
             return False
         self._environment.setdefault("SECRET_KEY", self._memory.secret("secret_key"))
+        # The examples that are written in Python run in the workers.
+        modules = [os.environ.get("STEP_MODULES", ""), "workflows.examples.flows"]
+        self._environment["STEP_MODULES"] = ",".join(filter(None, modules))
         if self._nginx:
             self._environment["TRUST_PROXY_HEADERS"] = "1"
         say("Preparing the database ...")

@@ -14,7 +14,7 @@ from django.utils.crypto import salted_hmac
 
 from workflows.definitions.versioning import fingerprint
 from workflows.examples.people import COLLEAGUES
-from workflows.examples.templates import NAMES, template
+from workflows.examples.templates import FLOWS, NAMES, template
 from workflows.examples.traffic import OPERATOR
 from workflows.models import ApiToken, Role, WorkflowTemplate
 from workflows.models.locking import writing
@@ -56,7 +56,7 @@ def install_templates(*, at: dt.datetime) -> Mapping[str, int]:
     A newer version that somebody has published stays the newest.
     """
     versions = {}
-    for name in NAMES:
+    for name in (*NAMES, *FLOWS):
         raw = template(name)
         there = WorkflowTemplate.objects.of(
             workflow_name=raw["workflow_name"], component_name=raw["component_name"]

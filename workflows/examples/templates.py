@@ -1,4 +1,4 @@
-"""The example templates that lie beside this file."""
+"""The example templates: those that lie beside this file, and those that are written in Python."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from workflows.definitions import strict_json
 from workflows.definitions.schema import Json
+from workflows.examples import flows
 
 NAMES = (
     "pizza",
@@ -15,8 +16,11 @@ NAMES = (
     "expense_approval",
     "employee_onboarding",
 )
+FLOWS = {"web_order": flows.web_order, "trip": flows.trip}
 
 
 def template(name: str) -> Json:
     """This will read one example."""
+    if name in FLOWS:
+        return dict(FLOWS[name].template)
     return strict_json.parse((Path(__file__).parent / f"{name}.json").read_bytes())

@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from workflows.engine.commands import CancelWorkflow, RetryTask, StartWorkflow
+from workflows.engine.commands import CancelWorkflow, RetryTask, SendSignal, StartWorkflow
 from workflows.engine.lifecycle import ENDED, InstanceState, TaskState
-from workflows.examples import people
+from workflows.examples import flows, people
 from workflows.examples.people import COLLEAGUES, Colleague
-from workflows.examples.templates import NAMES, template
+from workflows.examples.templates import FLOWS, NAMES, template
 from workflows.models import HumanTask, Person, TaskInstance, WorkflowInstance
 from workflows.runtime.asking import Asked, Outcome, Reference
 from workflows.runtime.handling import handle
@@ -120,6 +120,25 @@ def _employee_onboarding(rng: random.Random, today: dt.date) -> Context:
     }
 
 
+def _web_order(rng: random.Random, today: dt.date) -> Context:
+    return {
+        "customer": _person(rng),
+        "article": rng.choice(["Desk lamp", "Headphones", "Rain jacket", "Tea set", "Trail shoes"]),
+        "quantity": rng.choice([1, 1, 1, 2, 3]),
+        "card": "declined" if rng.random() < 0.1 else "good",
+        "country": "AQ" if rng.random() < 0.05 else rng.choice(["AT", "DE", "ES", "FR", "IT", "NL"]),
+        "gift": rng.random() < 0.25,
+    }
+
+
+def _trip(rng: random.Random, today: dt.date) -> Context:
+    return {
+        "traveller": _person(rng),
+        "city": rng.choice(["Lisbon", "Lyon", "Porto", "Turin", "Vienna"]),
+        "nights": rng.choice([1, 2, 2, 3, 5]),
+    }
+
+
 STARTS: Mapping[str, tuple[str, int, Callable[[random.Random, dt.date], Context]]] = {
     # Example: the beginning of its references, how often it is started, its context.
     "pizza": ("ORDER", 6, _pizza),
@@ -128,6 +147,8 @@ STARTS: Mapping[str, tuple[str, int, Callable[[random.Random, dt.date], Context]
     "order_fulfilment": ("SHOP", 5, _order_fulfilment),
     "expense_approval": ("EXP", 2, _expense_approval),
     "employee_onboarding": ("HIRE", 1, _employee_onboarding),
+    "web_order": ("WEB", 3, _web_order),
+    "trip": ("TRIP", 2, _trip),
 }
 
 
@@ -145,9 +166,34 @@ def start(name: str, *, number: int, today: dt.date, version: int | None = None)
     )
 
 
-def any_example(rng: random.Random) -> str:
+def any_example(rng: random.Random, among: Sequence[str] = NAMES) -> str:
     """This will pick an example, the frequent ones more often."""
-    return rng.choices(NAMES, weights=[STARTS[name][1] for name in NAMES])[0]
+    return rng.choices(among, weights=[STARTS[name][1] for name in among])[0]
+
+
+_THINKS = dt.timedelta(seconds=10)
+
+
+def hotels_answers(*, at: dt.datetime, rng: random.Random) -> Sequence[Asked]:
+    """This will give what hotels say that were asked a while ago: that there is a room, or none, or that it is free."""
+    tasks = TaskInstance.objects.filter(
+        task_name="book_the_hotel",
+        instance__component_name=template("trip")["component_name"],
+        state__in=[TaskState.WAITING, TaskState.COMPENSATING],
+        queue="",
+        instance__updated_at__lt=at - _THINKS,
+    )
+    said = []
+    for task in tasks.order_by("id")[:20]:
+        if task.state == TaskState.COMPENSATING:
+            answer = SendSignal(flows.HOTEL_CANCELLED, payload={"fee": rng.choice([0, 0, 30])})
+        elif rng.random() < 0.15:
+            answer = SendSignal(flows.HOTEL_BOOKED, payload={"full": True})
+        else:
+            name = rng.choice(["Harbour Inn", "Old Mill", "Station Hotel"])
+            answer = SendSignal(flows.HOTEL_BOOKED, payload={"hotel": name})
+        said.append(Asked(command=answer, target=task.instance_id, actor=STARTER))
+    return said
 
 
 class Traffic:
@@ -167,6 +213,8 @@ class Traffic:
         if time.monotonic() >= self._next_start:
             self._start_one()
         self._let_people_work()
+        for asked in hotels_answers(at=self._now(), rng=self._rng):
+            self._try(asked, self._now())
         if time.monotonic() >= self._next_clearing:
             self._next_clearing = time.monotonic() + 15
             self._clear_up()
@@ -178,7 +226,7 @@ class Traffic:
         self._next_start = time.monotonic() + (pause or 600.0) * self._rng.uniform(0.6, 1.4)
         if pause is None or WorkflowInstance.objects.exclude(state__in=ENDED).count() >= MOST_OPEN:
             return
-        name = any_example(self._rng)
+        name = any_example(self._rng, (*NAMES, *FLOWS))
         for _ in range(5):
             number = self._numbers[name] = self._numbers.get(name, self._highest(name)) + 1
             asked = start(name, number=number, today=self._now().date(), version=self._versions[name])
