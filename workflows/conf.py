@@ -38,6 +38,7 @@ class Settings:
     COUNT_CAP = _Setting(2_000)
     STEP_MODULES = _Setting(())
     PUBLIC_URL = _Setting("")
+    STEP_OBSERVERS = _Setting(())
     STEP_OUTPUT_BYTES = _Setting(262_144)
     WAKE_OTHERS = _Setting(True)
     METRICS = _Setting(True)

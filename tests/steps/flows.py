@@ -6,15 +6,19 @@ from django.db import connection, transaction
 from workflows.steps import (
     Failed,
     Retry,
+    Seen,
     Skipped,
     StepTask,
+    TurnRound,
     Waiting,
     begin,
     callbackstep,
     conditional,
     focus,
     group,
+    guard,
     inputstep,
+    listener,
     retrystep,
     step,
     workflow,
@@ -231,3 +235,32 @@ def book_flight():
 @workflow("Trip", component="FLOWS", on_failure="rollback")
 def trip():
     return begin >> book_flight >> book_hotel >> ship
+
+
+seen: list[str] = []
+
+
+@guard("tests.budget")
+def budget(look: Seen):
+    seen.append(f"budget {'before' if look.before else 'after'} {look.task.task_name}{' down' if look.down else ''}")
+    said = look.task.context["guard"].get(seen[-1].removeprefix("budget "))
+    match said:
+        case "turn":
+            return TurnRound("That is over the budget.")
+        case "nonsense":
+            return 42
+        case "raise":
+            raise LookupError("no budget")
+    return said
+
+
+@listener("tests.ear")
+def ear(look: Seen):
+    if not look.before:
+        seen.append(f"ear {look.task.task_name} {type(look.outcome).__name__}")
+    raise RuntimeError("deaf")
+
+
+@workflow("Watched", component="FLOWS", observers=["tests.ear", "tests.budget"])
+def watched():
+    return begin >> book_flight >> charge

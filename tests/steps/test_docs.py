@@ -1,6 +1,7 @@
-"""What docs/python-workflows.md shows runs as it is written there."""
+"""What docs/python-workflows.md and docs/undo.md show runs as it is written there."""
 
 import datetime as dt
+import json
 import re
 import sys
 import types
@@ -13,12 +14,13 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from tests.tree import ROOT
-from workflows.engine.commands import StartWorkflow
+from workflows.engine.commands import RollBackWorkflow, SendSignal, StartWorkflow
 from workflows.models import WorkflowInstance, WorkflowTemplate
 from workflows.runtime.asking import Asked, Reference
 from workflows.runtime.handling import handle
-from workflows.runtime.publishing import check_template
-from workflows.steps import StepTask, begin, flows, workflow
+from workflows.runtime.publishing import check_template, publish_template
+from workflows.runtime.replay import check_history
+from workflows.steps import Done, Seen, StepTask, begin, flows, workflow
 from workflows.steps.runner import StepRunner
 
 pytestmark = pytest.mark.django_db
@@ -30,7 +32,7 @@ TEXT = (ROOT / "docs" / "python-workflows.md").read_text()
 def shop(settings, monkeypatch):
     """The page's code as the module `shop.flows`."""
     module = types.ModuleType("shop.flows")
-    module.Stock, module.Factory = MagicMock(), MagicMock()
+    module.Stock, module.Factory, module.Counter = MagicMock(), MagicMock(), MagicMock()
     monkeypatch.setattr(flows, "_registered", {})
     for block in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL):
         exec(compile(block, "docs/python-workflows.md", "exec"), module.__dict__)  # noqa: S102
@@ -93,3 +95,35 @@ def test_publishing_says_what_is_wrong_and_stores_nothing(shop):
     call_command("publish_workflows", "shop.flows.ship_order", "--check", stdout=said)
     assert said.getvalue() == "Correct: shop.flows.ship_order\n"
     assert WorkflowTemplate.objects.count() == 0
+
+
+def test_the_observers_do_what_they_say(shop):
+    told = StepTask("i", "A-1", "S", "t", 1, {"pieces": 101})
+    assert "hundred" in shop.within_budget(Seen(told, "s")).reason
+    assert shop.within_budget(Seen(replace(told, context={}), "s")) is None
+    shop.count(Seen(told, "s", Done()))
+    shop.Counter.inc.assert_called_once_with("s", down=False)
+
+
+def test_a_journey_is_undone_as_the_page_says():
+    module = types.ModuleType("travel.flows")
+    module.Hotel = MagicMock()
+    text = (ROOT / "docs" / "undo.md").read_text()
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(compile(block, "docs/undo.md", "exec"), module.__dict__)  # noqa: S102
+    (task,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    stage = {"stage_name": "S", "stage_order": 1, "tasks": [json.loads(task)]}
+    check_template({"workflow_name": "W", "component_name": "C", "stages": [stage]})
+    publish_template(dict(module.journey.template), by="tests")
+    start = Asked(StartWorkflow("J-1", context={"city": "Lyon"}), Reference("TRAVEL_DESK", "J-1"), actor="tests")
+    assert handle(start, at=AT)[0].applied
+    StepRunner(now=lambda: AT).run_due()
+    instance = WorkflowInstance.objects.get()
+    handle(Asked(RollBackWorkflow(reason="ill"), instance.pk, actor="olga"), at=AT)
+    StepRunner(now=lambda: AT).run_due()
+    module.Hotel.ask_to_cancel.assert_called_once_with(str(instance.pk))
+    handle(Asked(SendSignal("room_cancelled", payload={"fee": 1}), instance.pk, actor="tests"), at=AT)
+    StepRunner(now=lambda: AT).run_due()
+    instance.refresh_from_db()
+    assert instance.state == "ROLLED_BACK"
+    assert check_history(instance) == []

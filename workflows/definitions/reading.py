@@ -49,6 +49,7 @@ def read_definition(value: Mapping[str, Json]) -> WorkflowDefinition:
         context_schema=value.get("context_schema"),
         on_failure=policy,
         timeout_seconds=value.get("timeout_seconds"),
+        observers=tuple(value.get("observers", ())),
         raw=value,
     )
 

@@ -149,6 +149,7 @@ class WorkflowDefinition:
     context_schema: Mapping[str, Json] | None = None
     on_failure: FailurePolicy = FailurePolicy.HALT
     timeout_seconds: float | None = None
+    observers: tuple[str, ...] = ()
     raw: Mapping[str, Json] = field(default_factory=dict)
 
     @cached_property

@@ -35,6 +35,7 @@ MAX_OUTCOMES = 100
 MAX_SECONDS = 366 * 24 * 3600
 """366 days: nothing waits longer by policy."""
 MAX_ATTEMPTS = 1_000_000
+MAX_OBSERVERS = 20
 MAX_BACKOFF = 1_000
 MAX_QUORUM = 1_000
 MAX_QUEUE_LENGTH = 255
@@ -219,6 +220,7 @@ TEMPLATE_KEYS: Mapping[str, Check] = {
     "context_schema": _context_schema,
     "on_failure": _policy,
     "timeout_seconds": _timeout,
+    "observers": list_of(_line, at_most=MAX_OBSERVERS, of="observers"),
 }
 _template = object_of(
     keys=TEMPLATE_KEYS, required=["workflow_name", "component_name", "stages"], kind="a template (an object)"

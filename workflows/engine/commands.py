@@ -180,9 +180,10 @@ class CancelWorkflow:
 
 @dataclass(frozen=True, slots=True)
 class RollBackWorkflow:
-    """Undo what was done, newest first."""
+    """Undo what was done, newest first. `guard`: the observer that asks for it, None for an operator."""
 
     reason: str = ""
+    guard: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from workflows.definitions.schema import TaskDefinition
-from workflows.engine.commands import Command, OnTask
+from workflows.definitions.schema import TaskDefinition, WorkflowDefinition
+from workflows.engine.commands import Command
 from workflows.engine.snapshot import Snapshot, Task
 
 
@@ -30,6 +30,7 @@ class Reference:
 class TurnWork:
     """What in-process work is given once its instance is locked; `savepoint` opens what can be undone alone."""
 
+    workflow: WorkflowDefinition
     definition: TaskDefinition
     snapshot: Snapshot
     task: Task
@@ -44,7 +45,7 @@ class Turn:
     stage_name: str
     task_name: str
     compensation: bool
-    work: Callable[[TurnWork], OnTask]
+    work: Callable[[TurnWork], Command]
 
 
 @dataclass(frozen=True, slots=True)

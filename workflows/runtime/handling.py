@@ -227,7 +227,9 @@ class _Batch:
         moving = now.state == InstanceState.ROLLING_BACK if turn.compensation else now.state in _MOVING
         if not live or not moving:
             return _duplicate(work, "It is not its turn any more.")
-        given = TurnWork(work.definition.tasks[position], now, task, turn.compensation, transaction.atomic)
+        given = TurnWork(
+            work.definition, work.definition.tasks[position], now, task, turn.compensation, transaction.atomic
+        )
         return self._decide(replace(one, command=turn.work(given)), work)
 
     def _unmatched(self, one: Asked, work: Recorded, now: Snapshot) -> Answer:

@@ -3,6 +3,7 @@
 from workflows.steps.callback import callbackstep
 from workflows.steps.chain import Chain, begin, conditional, focus, group, inputstep
 from workflows.steps.flows import PythonWorkflow, Target, discover, workflow
+from workflows.steps.observers import Seen, TurnRound, guard, listener
 from workflows.steps.step import Done, Failed, Retry, Skipped, Step, StepTask, Waiting, retrystep, step
 
 __all__ = [
@@ -11,10 +12,12 @@ __all__ = [
     "Failed",
     "PythonWorkflow",
     "Retry",
+    "Seen",
     "Skipped",
     "Step",
     "StepTask",
     "Target",
+    "TurnRound",
     "Waiting",
     "begin",
     "callbackstep",
@@ -22,7 +25,9 @@ __all__ = [
     "discover",
     "focus",
     "group",
+    "guard",
     "inputstep",
+    "listener",
     "retrystep",
     "step",
     "workflow",

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -58,12 +58,14 @@ def workflow(
     target: Target | str = Target.SYSTEM,
     on_failure: str = FailurePolicy.HALT,
     timeout: float | None = None,
+    observers: Sequence[str] = (),
     context_schema: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[[], Chain]], PythonWorkflow]:
     """This will make a workflow of a function that gives a chain, and register it under its dotted name.
 
     `component` and `title` are its `component_name` and `workflow_name`; `context_schema` (JSON Schema) is what a start
-    must bring. Raises TypeError where the function gives no chain.
+    must bring; `observers` are names of guards and listeners (`workflows.steps.observers`). Raises TypeError where the
+    function gives no chain.
     """
 
     def register(function: Callable[[], Chain]) -> PythonWorkflow:
@@ -76,6 +78,8 @@ def workflow(
         }
         if timeout is not None:
             template["timeout_seconds"] = timeout
+        if observers:
+            template["observers"] = list(observers)
         if context_schema is not None:
             template["context_schema"] = dict(context_schema)
         made = _registered[name] = PythonWorkflow(name, title, Target(target), template)

@@ -6,16 +6,17 @@ import datetime as dt
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any
 
 from django.db import connection, transaction
 
 from workflows import failpoints
-from workflows.engine.commands import AwaitSignal, CompleteTask, FailTask, OnTask, SkipTask
+from workflows.conf import settings
+from workflows.engine.commands import AwaitSignal, Command, CompleteTask, FailTask, RollBackWorkflow, SkipTask
 from workflows.engine.lifecycle import InstanceState, TaskState
 from workflows.models import TaskInstance, WorkflowInstance
 from workflows.runtime.asking import Asked, Turn, TurnWork
@@ -23,10 +24,11 @@ from workflows.runtime.handling import handle
 from workflows.runtime.listeners import Committed
 from workflows.runtime.projection import STEP_QUEUE
 from workflows.runtime.workers import Worker
+from workflows.steps.atomicity import TransactionEnded, inside_its_transaction
 from workflows.steps.flows import discover
-from workflows.steps.guard import TransactionEnded, inside_its_transaction
+from workflows.steps.observers import Seen, Turned, UnknownObserver, ask, chosen
 from workflows.steps.state import BadState, copy_of, kept
-from workflows.steps.step import Done, Skipped, StepTask, UnknownStep, Waiting, find
+from workflows.steps.step import Done, Outcome, Skipped, StepTask, UnknownStep, Waiting, find
 
 logger = logging.getLogger(__name__)
 
@@ -178,7 +180,7 @@ def run_step(instance: uuid.UUID, *, stage_name: str, task_name: str, compensati
     handle(Asked(command=turn, target=instance, actor="step"), at=at)
 
 
-def _perform(work: TurnWork) -> OnTask:
+def _perform(work: TurnWork) -> Command:
     definition, snapshot, task = work.definition, work.snapshot, work.task
     undoing, compensate = task.compensation, definition.compensate
     attempt = undoing if work.compensation and undoing else task
@@ -209,7 +211,7 @@ def _perform(work: TurnWork) -> OnTask:
         with work.savepoint():
             failpoints.hit("step_begin")
             with inside_its_transaction():
-                outcome = find(name or "").perform(told)
+                outcome = _observed(name or "", told, work.workflow.observers)
             failpoints.hit("step_end")
             if isinstance(outcome, Done):
                 return CompleteTask(**about, output=kept(outcome.output))
@@ -218,6 +220,10 @@ def _perform(work: TurnWork) -> OnTask:
             if isinstance(outcome, Skipped):
                 raise _HadNothingToDo(outcome.reason)
             raise _GaveUp(outcome)
+    except _WasTurned as error:
+        return RollBackWorkflow(reason=error.turned.reason, guard=error.turned.guard)
+    except UnknownObserver as error:
+        return FailTask(**about, error={"code": "unknown_observer", "message": str(error)})
     except _HadNothingToDo as nothing:
         return SkipTask(**about, reason=str(nothing))
     except TransactionEnded as error:
@@ -233,6 +239,33 @@ def _perform(work: TurnWork) -> OnTask:
         # SystemExit, too: a step that calls sys.exit() has failed, and ends nobody but itself.
         logger.exception("The step %s failed", name)
         return FailTask(**about, error={"code": type(error).__name__, "message": str(error)[:2000]})
+
+
+def _observed(name: str, told: StepTask, of_the_workflow: Sequence[str]) -> Outcome:
+    """Run the step between its observers."""
+    step, observers = find(name), chosen((*settings.STEP_OBSERVERS, *of_the_workflow))
+    if not observers:
+        return step.perform(told)
+    changes, turned = ask(observers, Seen(told, name))
+    if turned is not None:
+        raise _WasTurned(turned)
+    if changes:
+        told = replace(told, context={**told.context, **changes})
+    outcome = step.perform(told)
+    after, turned = ask(observers, Seen(told, name, outcome))
+    if turned is not None:
+        raise _WasTurned(turned)
+    if isinstance(outcome, Done) and (changes or after):
+        return Done({**changes, **outcome.output, **after})
+    return outcome
+
+
+class _WasTurned(Exception):
+    """Leaves the savepoint: what a step wrote that a guard has turned does not count."""
+
+    def __init__(self, turned: Turned) -> None:
+        super().__init__(turned.reason)
+        self.turned = turned
 
 
 class _HadNothingToDo(Exception):

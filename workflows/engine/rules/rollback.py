@@ -21,9 +21,10 @@ Refusal = Duplicate | Rejected | None
 _OPEN = (TaskState.PENDING, TaskState.SCHEDULED, TaskState.STARTED, TaskState.WAITING)
 
 
-def start(draft: Draft, world: World, *, reason: str, by_operator: bool = False) -> None:
+def start(draft: Draft, world: World, *, reason: str, by: str = "policy", guard: str | None = None) -> None:
     """This will withdraw all that is open and begin to undo what was done."""
-    draft.on_instance(e.ROLLBACK_STARTED, {"reason": reason, "by": "operator" if by_operator else "policy"})
+    data = {"reason": reason, "by": by} if guard is None else {"reason": reason, "by": "guard", "guard": guard}
+    draft.on_instance(e.ROLLBACK_STARTED, data)
     close_all(draft, {"rollback": True})
     undo_next(draft, world)
 

@@ -76,7 +76,7 @@ def roll_back(draft: Draft, command: c.RollBackWorkflow, world: World) -> Refusa
         return refusal
     if draft.state not in (*_MOVING, InstanceState.SUSPENDED):
         return wrong_state("The rollback is under way", draft)
-    rollback.start(draft, world, reason=command.reason, by_operator=True)
+    rollback.start(draft, world, reason=command.reason, by="operator", guard=command.guard)
     return None
 
 
