@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.contrib.auth.models import Group
+
 from tests.builders import human, retry, service, stage, step, undo, workflow
-from tests.faults.world import World
+from tests.faults.world import SWEPT, World
 from workflows.steps.step import Done, StepTask, Waiting
 from workflows.steps.step import step as registered
 
@@ -153,17 +155,18 @@ def void(_: object) -> None:
     """Steps give nothing."""
 
 
-@registered("sweep_add")
+@registered(name="sweep_add")
 def _add(task: StepTask) -> Done:
+    Group.objects.create(name=f"{SWEPT} {task.instance_id} {task.task_name} {task.attempt}")
     return Done({"added": task.attempt})
 
 
-@registered("sweep_wait")
+@registered(name="sweep_wait")
 def _wait(task: StepTask) -> Done | Waiting:
     return Done({"got": task.signal}) if task.signal is not None else Waiting("go")
 
 
-@registered("sweep_undo")
+@registered(name="sweep_undo")
 def _undo(task: StepTask) -> Done:
     return Done()
 
@@ -298,11 +301,17 @@ SCENARIOS: Sequence[Scenario] = (
     Scenario(
         "steps",
         workflow(
-            step("one", step="sweep_add", compensate={"step": "sweep_undo"}),
-            step("two", "one", step="sweep_wait"),
+            # What breaks inside of a step is a failure of its attempt.
+            step("one", step="sweep_add", compensate={"step": "sweep_undo", **retry(2)}, **retry(2)),
+            step("two", "one", step="sweep_wait", **retry(2)),
             service("three", "two", on_failure="rollback"),
         ),
-        (start("steps"), say("steps", "Signal", name="go", payload=1, event_id="go")),
+        (
+            start("steps"),
+            say("steps", "Signal", name="go", payload=1, event_id="go"),
+            # For the second attempt of a step that broke after the first signal had woken it; else it comes too late.
+            say("steps", "Signal", name="go", payload=1, event_id="again"),
+        ),
         {"three": ("fail",)},
         ends="ROLLED_BACK",
     ),

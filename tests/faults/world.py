@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from django.contrib.auth.models import Group
 from django.db import connections
 from django.test import Client
 from django.utils import timezone
@@ -24,13 +25,15 @@ from tests.faults.records import FAIL, OK, UNKNOWN
 from workflows.messaging.port import Incoming, Outgoing
 from workflows.messaging.receiving import receive
 from workflows.messaging.relay import Relay
-from workflows.models import HumanTask, OutboxMessage, QuarantinedMessage, TaskInstance, WorkflowInstance
+from workflows.models import HumanTask, LoggedEvent, OutboxMessage, QuarantinedMessage, TaskInstance, WorkflowInstance
 from workflows.runtime import deadlines, listeners, replay
 from workflows.runtime.loading import snapshots
 from workflows.steps.runner import StepRunner
 
 NOON = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
 INBOUND = "workflow_manager"
+SWEPT = "swept"
+"""How the names of rows begin that steps write, each next to its outcome."""
 PAUSE = 130.0
 """Seconds that pass before something broken is tried again: longer than any claim of a process that has died."""
 _PATIENCE = 8
@@ -269,7 +272,13 @@ class World:
         for instance in WorkflowInstance.objects.all():
             # To look at the past changes nothing (S21).
             replay.state_at(instance, max(1, instance.last_sequence // 2))
-        own = [f"S6 {instance.pk}: {text}" for instance, texts in replay.check_all() for text in texts]
+        written = set(Group.objects.filter(name__startswith=SWEPT).values_list("name", flat=True))
+        steps = LoggedEvent.objects.filter(
+            event="TaskCompleted", instance__component_name="SWEEP-steps", task_name="one"
+        )
+        done = {f"{SWEPT} {one.instance_id} {one.task_name} {one.attempt}" for one in steps}
+        torn = [f"S6 {name}: a step's row and its outcome are not both there" for name in written ^ done]
+        own = torn + [f"S6 {instance.pk}: {text}" for instance, texts in replay.check_all() for text in texts]
         connections.close_all()
         return own + [str(one) for one in checker.check(left_in(self.folder, now=self.now()))]
 
