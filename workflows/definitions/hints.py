@@ -8,6 +8,7 @@ from functools import lru_cache
 from workflows.definitions.checks import quoted
 from workflows.definitions.problems import TemplateWarning, below
 from workflows.definitions.schema import Json, TaskKind
+from workflows.definitions.search import warn_of_search
 from workflows.definitions.shape import (
     COMPENSATE_KEYS,
     OUTCOME_KEYS,
@@ -25,6 +26,7 @@ def warnings_about(
 ) -> Iterator[TemplateWarning]:
     """This will yield the warnings about a correct template, in the order of the document."""
     yield from _about_ineffective_keys(template, "", TEMPLATE_KEYS)
+    yield from warn_of_search(template)
     for stage_index, stage in enumerate(template["stages"]):
         pointer = f"/stages/{stage_index}"
         yield from _about_ineffective_keys(stage, pointer, STAGE_KEYS)

@@ -19,6 +19,7 @@ from workflows.definitions.schema import (
     TaskKind,
     WorkflowDefinition,
 )
+from workflows.definitions.search import read_fields
 from workflows.definitions.shape import COMPENSATE_KEYS, keys_of_task
 
 
@@ -50,6 +51,7 @@ def read_definition(value: Mapping[str, Json]) -> WorkflowDefinition:
         on_failure=policy,
         timeout_seconds=value.get("timeout_seconds"),
         observers=tuple(value.get("observers", ())),
+        search=read_fields(value),
         raw=value,
     )
 

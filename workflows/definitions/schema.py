@@ -138,6 +138,23 @@ class StageDefinition:
     end: int
 
 
+class SearchKind(StrEnum):
+    """What a search field holds."""
+
+    TEXT = "text"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+
+
+@dataclass(frozen=True, slots=True)
+class SearchField:
+    """A place of the context that instances are found by. `kind` is what the schema says of it, None: any."""
+
+    name: str
+    path: tuple[str, ...]
+    kind: SearchKind | None = None
+
+
 @dataclass(frozen=True)
 class WorkflowDefinition:
     """A parsed template: `stages` ascend by `stage_order`, `tasks` by position; `raw` is the JSON as published."""
@@ -150,6 +167,7 @@ class WorkflowDefinition:
     on_failure: FailurePolicy = FailurePolicy.HALT
     timeout_seconds: float | None = None
     observers: tuple[str, ...] = ()
+    search: tuple[SearchField, ...] = ()
     raw: Mapping[str, Json] = field(default_factory=dict)
 
     @cached_property

@@ -26,6 +26,7 @@ from workflows.definitions.checks import (
 from workflows.definitions.conditions import check_condition
 from workflows.definitions.problems import Problem, below
 from workflows.definitions.schema import Effect, FailurePolicy, Json, TaskKind
+from workflows.definitions.search import check_search
 
 MAX_STAGES = 1_000
 MAX_TASKS = 50_000
@@ -221,6 +222,7 @@ TEMPLATE_KEYS: Mapping[str, Check] = {
     "on_failure": _policy,
     "timeout_seconds": _timeout,
     "observers": list_of(_line, at_most=MAX_OBSERVERS, of="observers"),
+    "search": check_search,
 }
 _template = object_of(
     keys=TEMPLATE_KEYS, required=["workflow_name", "component_name", "stages"], kind="a template (an object)"

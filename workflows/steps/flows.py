@@ -60,12 +60,13 @@ def workflow(
     timeout: float | None = None,
     observers: Sequence[str] = (),
     context_schema: Mapping[str, Any] | None = None,
+    search: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[[], Chain]], PythonWorkflow]:
     """This will make a workflow of a function that gives a chain, and register it under its dotted name.
 
     `component` and `title` are its `component_name` and `workflow_name`; `context_schema` (JSON Schema) is what a start
-    must bring; `observers` are names of guards and listeners (`workflows.steps.observers`). Raises TypeError where the
-    function gives no chain.
+    must bring; `search` is what instances are found by (`{"customer": "/order/customer"}`); `observers` are names of
+    guards and listeners (`workflows.steps.observers`). Raises TypeError where the function gives no chain.
     """
 
     def register(function: Callable[[], Chain]) -> PythonWorkflow:
@@ -82,6 +83,8 @@ def workflow(
             template["observers"] = list(observers)
         if context_schema is not None:
             template["context_schema"] = dict(context_schema)
+        if search is not None:
+            template["search"] = dict(search)
         made = _registered[name] = PythonWorkflow(name, title, Target(target), template)
         return made
 
