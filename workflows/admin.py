@@ -26,6 +26,7 @@ from workflows.models import (
     LoggedEvent,
     OutboxMessage,
     QuarantinedMessage,
+    SearchedValue,
     StageInstance,
     TaskInstance,
     WorkflowInstance,
@@ -201,6 +202,15 @@ class InstanceAdmin(_ActsOnOne):
         _act("Roll back", lambda row, person, reason: c.RollBackWorkflow(reason=reason)),
         _act("Cancel", lambda row, person, reason: c.CancelWorkflow(reason=reason)),
     )
+
+
+@admin.register(SearchedValue)
+class SearchAdmin(_LookOnly):
+    """What instances are found by."""
+
+    list_display = ("instance", "name", "text", "number", "boolean")
+    list_select_related = ("instance",)
+    ordering = ("-id",)
 
 
 @admin.register(StageInstance)

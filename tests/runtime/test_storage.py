@@ -37,11 +37,12 @@ MODELS = {
     "DEADLINE": models.Deadline,
     "HANDLED": models.HandledMessage,
     "LEASE": models.Lease,
+    "SEARCH": models.SearchedValue,
 }
 KINDS = {
     "UUIDField": "uuid", "ForeignKey": "uuid", "CharField": "text", "StateField": "text", "TextField": "text",
     "JsonText": "text", "FSMField": "text", "PositiveIntegerField": "int", "PositiveSmallIntegerField": "int",
-    "IntegerField": "int", "BooleanField": "bool", "FloatField": "real", "DateTimeField": "time",
+    "IntegerField": "int", "BooleanField": "bool", "FloatField": "real", "ByteText": "text", "DateTimeField": "time",
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from workflows.models.lease import Lease
 from workflows.models.outbox import OutboxMessage
 from workflows.models.people import Person, Role, person_of
 from workflows.models.quarantine import QuarantinedMessage
+from workflows.models.search import SearchedValue
 from workflows.models.template import WorkflowTemplate
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Person",
     "QuarantinedMessage",
     "Role",
+    "SearchedValue",
     "StageInstance",
     "StepCallback",
     "TaskInstance",

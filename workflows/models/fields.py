@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast
 
 import django_fsm
 from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.base import ModelState
+from django.db.models.lookups import In
 
 from workflows.engine.lifecycle import Move
 
@@ -155,6 +157,39 @@ else:
         def to_python(self, value: Any) -> Any:
             """This will leave values alone: texts are values, too."""
             return value
+
+
+if TYPE_CHECKING:
+
+    class ByteText(models.CharField[Any, Any]):
+        """A text that compares by its bytes, on both databases alike."""
+
+else:
+
+    class ByteText(models.CharField):
+        """A text that compares by its bytes, on both databases alike, so that an index knows where a prefix begins.
+
+        SQLite does so by itself.
+        """
+
+        def db_parameters(self, connection):
+            """This will ask PostgreSQL for the collation in which bytes count."""
+            found = super().db_parameters(connection)
+            return {**found, "collation": "C"} if connection.vendor == "postgresql" else found
+
+
+@models.UUIDField.register_lookup
+class Among(In):
+    """`id__among=rows`: as `in`, but the rows are always asked for first.
+
+    PostgreSQL guesses how many they are from columns that it takes for independent, and may rather look at all others.
+    """
+
+    lookup_name = "among"
+
+    def get_rhs_op(self, connection: BaseDatabaseWrapper, rhs: str) -> str:
+        """This will give the comparison with what is in the parentheses."""
+        return f"= ANY (ARRAY{rhs})" if connection.vendor == "postgresql" else super().get_rhs_op(connection, rhs)
 
 
 def dump(value: Any) -> str:

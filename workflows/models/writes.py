@@ -19,7 +19,7 @@ class RowsDisagree(Exception):
 class Table:
     """A table as the hot path writes it: its name, its columns with their kinds (uuid, text, int, bool, real, time)."""
 
-    def __init__(self, name: str, **columns: str) -> None:
+    def __init__(self, name: str, /, **columns: str) -> None:
         self.name, self.columns = name, columns
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from workflows.definitions.schema import TaskDefinition, TaskKind, WorkflowDefinition
+from workflows.definitions.schema import SearchField, SearchKind, TaskDefinition, TaskKind, WorkflowDefinition
+from workflows.definitions.search import kind_of, values_of
 from workflows.engine.lifecycle import LIVE, TaskState
 from workflows.engine.snapshot import Compensation, Snapshot, Stage, Task
 
@@ -68,6 +70,26 @@ def instance_columns(definition: WorkflowDefinition, snapshot: Snapshot) -> dict
         "updated_at": snapshot.updated_at,
         "finished_at": snapshot.finished_at,
     }
+
+
+SearchColumns = tuple[str | None, float | None, bool | None]
+
+
+def search_columns(fields: Sequence[SearchField], context: Any) -> dict[str, SearchColumns]:
+    """This will give (text, number, boolean) of each search field, all of them None where it is not there."""
+    values = values_of(fields, context)
+    return {field.name: _column(values.get(field.name)) for field in fields}
+
+
+def _column(value: Any) -> SearchColumns:
+    match kind_of(value):
+        case SearchKind.TEXT:
+            return value, None, None
+        case SearchKind.NUMBER:
+            return None, float(value) + 0.0, None  # never -0.0, which is written as another text
+        case SearchKind.BOOLEAN:
+            return None, None, value
+    return None, None, None
 
 
 def attempt_of(task: Task, *, compensation: bool) -> Task | Compensation:

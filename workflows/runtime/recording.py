@@ -23,7 +23,7 @@ from workflows.runtime import fresh, tables
 from workflows.runtime.appliers import Rows, apply
 from workflows.runtime.fresh import FreshMessage
 from workflows.runtime.identity import message_id
-from workflows.runtime.projection import instance_columns
+from workflows.runtime.projection import instance_columns, search_columns
 
 
 class Recorded:
@@ -113,6 +113,7 @@ class Recorder:
         self._update_instances(changed)
         database.update(tables.STAGE, _STAGE_SET, _BY_POSITION, _moved(changed, _stages, _stage_cells))
         database.update(tables.TASK, _TASK_SET, _BY_POSITION, _moved(changed, _tasks, _task_cells))
+        self._write_search()
         self._write_humans()
         failpoints.hit("instances_written")
         database.insert(tables.EVENT, self._log)
@@ -179,6 +180,23 @@ class Recorder:
             alike.setdefault(names, []).append(row)
         for names, rows in alike.items():
             self._database.update(tables.INSTANCE, names, ("id", "old_last_sequence"), rows)
+
+    def _write_search(self) -> None:
+        new: list[Sequence[Any]] = []
+        moved: list[Sequence[Any]] = []
+        for work in self.touched.values():
+            if not (fields := work.definition.search):
+                continue
+            before, now = work.before, work.now
+            assert now is not None
+            if before is None:
+                new.extend((work.id, name, *cells) for name, cells in search_columns(fields, now.context).items())
+            elif before.context is not now.context:
+                was = search_columns(fields, before.context)
+                found = search_columns(fields, now.context)
+                moved.extend((*cells, work.id, name) for name, cells in found.items() if cells != was[name])
+        self._database.insert(tables.SEARCH, new)
+        self._database.update(tables.SEARCH, ("text", "number", "boolean"), ("instance_id", "name"), moved)
 
     def _write_humans(self) -> None:
         new: list[Sequence[Any]] = []

@@ -11,10 +11,18 @@ from workflows.engine import evolve
 from workflows.engine.draft import Draft
 from workflows.engine.outgoing import messages
 from workflows.engine.snapshot import Snapshot
-from workflows.models import HumanTask, LoggedEvent, OutboxMessage, StageInstance, TaskInstance, WorkflowInstance
+from workflows.models import (
+    HumanTask,
+    LoggedEvent,
+    OutboxMessage,
+    SearchedValue,
+    StageInstance,
+    TaskInstance,
+    WorkflowInstance,
+)
 from workflows.runtime.identity import human_task_id, message_id
 from workflows.runtime.loading import definition_of, history_of, snapshots
-from workflows.runtime.projection import instance_columns, stage_columns, task_columns
+from workflows.runtime.projection import instance_columns, search_columns, stage_columns, task_columns
 
 
 def state_at(instance: WorkflowInstance, sequence: int | None = None) -> tuple[WorkflowDefinition, Snapshot]:
@@ -78,6 +86,7 @@ def _disagreements(instance: WorkflowInstance) -> Iterator[str]:
             tasks[position],
             task_columns(definition.tasks[position], task),
         )
+    yield from _check_search(instance, definition, snapshot)
     yield from _check_messages(instance, definition, history)
     yield from _check_people(instance, definition, snapshot, history)
 
@@ -87,6 +96,17 @@ def _compare(what: str, row: Any, columns: dict[str, Any]) -> Iterator[str]:
         actual = getattr(row, name)
         if actual != expected:
             yield f"{what}: {name} is {actual!r}, the log says {expected!r}"
+
+
+def _check_search(instance: WorkflowInstance, definition: WorkflowDefinition, snapshot: Snapshot) -> Iterator[str]:
+    rows = SearchedValue.objects.filter(instance=instance).values_list("name", "text", "number", "boolean")
+    actual = {name: values for name, *values in rows}
+    expected = search_columns(definition.search, snapshot.context)
+    for name in sorted(actual.keys() | expected.keys()):
+        if name not in actual or name not in expected:
+            yield f"search field {name}: {'its row is missing' if name in expected else 'the template has none'}"
+        elif tuple(actual[name]) != expected[name]:
+            yield f"search field {name} is {tuple(actual[name])!r}, the log says {expected[name]!r}"
 
 
 def _check_messages(instance: WorkflowInstance, definition: WorkflowDefinition, history: Any) -> Iterator[str]:

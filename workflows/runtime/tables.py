@@ -120,6 +120,7 @@ DEADLINE = Table(
     due_at="time",
 )
 HANDLED = Table("workflows_handledmessage", instance_id="uuid", event_id="text", digest="text", handled_at="time")
+SEARCH = Table("workflows_searchedvalue", instance_id="uuid", name="text", text="text", number="real", boolean="bool")
 LEASE = Table(
     "workflows_lease",
     id="uuid",
