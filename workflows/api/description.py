@@ -142,6 +142,7 @@ def _query(call: Call) -> list[dict[str, Any]]:
             "in": "query",
             "description": parameter.about,
             "schema": dict(parameter.schema),
+            **({"style": "form", "explode": True} if parameter.member is not None else {}),
             **({} if parameter.explode else {"style": "form", "explode": False}),
         }
         for parameter in call.query

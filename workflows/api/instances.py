@@ -12,10 +12,11 @@ from rest_framework.request import Request
 from workflows.api import bodies, etags, paging, parameters, problems
 from workflows.api.base import ApiView, answer, read_id, refusal
 from workflows.api.calls import Call
+from workflows.definitions.search import NAME
 from workflows.engine.commands import StartWorkflow
 from workflows.engine.lifecycle import InstanceState
 from workflows.models import WorkflowInstance
-from workflows.runtime import handling, reading
+from workflows.runtime import handling, reading, searching
 from workflows.runtime.asking import Answer, Asked, Outcome, Reference
 
 _TEXTS = ("workflow_name", "component_name", "business_ref_no", "business_status")
@@ -66,6 +67,21 @@ class Instances(ApiView):
                 parameters.boolean("has_failed_task", "true: only instances with a failed task; false: those without."),
                 parameters.text(
                     "q", "Part of the reference, component, workflow name or business status, whatever its case."
+                ),
+                parameters.family(
+                    "search",
+                    "By search fields that templates declare: `search.customer=ACME`, `search.amount__gte=100`; also "
+                    "`__gt`, `__lt`, `__lte`, `__prefix` (of a text), `__exists` (`false`: declared, and not there). "
+                    "A value counts as each of the types that it can be read as.",
+                    member=searching.read_wanted,
+                    patterns={
+                        rf"^search\.{NAME}(__(gt|gte|lt|lte|prefix))?$": {
+                            "type": "string",
+                            "minLength": 1,
+                            "maxLength": searching.MAX_LENGTH,
+                        },
+                        rf"^search\.{NAME}__exists$": {"type": "string", "enum": ["true", "false"]},
+                    },
                 ),
                 parameters.ordering(_COLUMNS, default="-created_at"),
                 *parameters.PAGING,
@@ -190,4 +206,4 @@ def _filtered(rows: QuerySet[WorkflowInstance], query: dict[str, Any]) -> QueryS
         rows = rows.filter(
             paging.holding(query["q"], "business_ref_no", "component_name", "workflow_name", "business_status")
         )
-    return rows
+    return searching.kept(rows, searching.look(query["search"]))

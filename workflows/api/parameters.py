@@ -25,6 +25,8 @@ class Parameter:
     about: str
     default: Any = None
     explode: bool = True
+    member: Callable[[str, str], Any] | None = None
+    """Of a family such as `search.NAME`: reads one of them, by what its name has behind the dot."""
 
 
 # --- Kinds of parameters ------------------------------------------------------------------------------------------
@@ -114,6 +116,18 @@ def moment(name: str, about: str) -> Parameter:
     return Parameter(name, read, {"type": "string", "format": "date-time"}, about)
 
 
+def family(
+    name: str, about: str, *, member: Callable[[str, str], Any], patterns: Mapping[str, Mapping[str, Any]]
+) -> Parameter:
+    """This will take any number of parameters `name.WORD`; `patterns` describe what each kind of them takes."""
+
+    def read(given: str) -> Any:
+        raise ValueError("names no member")
+
+    schema = {"type": "object", "patternProperties": dict(patterns), "additionalProperties": False}
+    return Parameter(name, read, schema, about, default=(), member=member)
+
+
 def ordering(columns: Sequence[str], *, default: str) -> Parameter:
     """This will take what to sort by; a minus in front turns it round."""
     options = [sign + column for column in columns for sign in ("", "-")]
@@ -130,13 +144,16 @@ PAGING = (LIMIT, CURSOR)
 
 def read(query: QueryDict, known: Sequence[Parameter]) -> dict[str, Any]:
     """This will give the value of every known parameter; raises Problem with every fault at once."""
-    table = {parameter.name: parameter for parameter in known}
+    table = {parameter.name: parameter for parameter in known if parameter.member is None}
+    families = {parameter.name: parameter for parameter in known if parameter.member is not None}
     faults = []
     values = {parameter.name: parameter.default for parameter in known}
     for name, given in query.lists():
-        parameter = table.get(name)
+        family, _, word = name.partition(".")
+        parameter = table.get(name) or (families.get(family) if word else None)
         if parameter is None:
-            others = f" Known here: {', '.join(table)}." if table else " This address takes none."
+            names = [*table, *(f"{one}.…" for one in families)]
+            others = f" Known here: {', '.join(names)}." if names else " This address takes none."
             faults.append(_fault(name, f"There is no such parameter.{others}"))
         elif len(given) > 1:
             faults.append(_fault(name, "It stands there more than once."))
@@ -144,7 +161,10 @@ def read(query: QueryDict, known: Sequence[Parameter]) -> dict[str, Any]:
             faults.append(_fault(name, "It holds the character NUL."))
         else:
             try:
-                values[name] = parameter.read(given[0])
+                if parameter.member is not None:
+                    values[family] = (*values[family], parameter.member(word, given[0]))
+                else:
+                    values[name] = parameter.read(given[0])
             except ValueError as error:
                 faults.append(_fault(name, f"It {error}."))
     if faults:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from workflows.api import bodies, problems
+from workflows.definitions import search
 from workflows.engine.lifecycle import InstanceState, MessageState, QuarantineState, StageState, TaskState
 from workflows.runtime.backlog import Why
 
@@ -71,6 +72,11 @@ _INSTANCE: Mapping[str, Schema] = {
     "version": NUMBER,
     "state": _one_of(InstanceState),
     "business_status": MAYBE_TEXT,
+}
+_SEARCH: Schema = {
+    "type": "object",
+    "additionalProperties": {"type": ["string", "number", "boolean"]},
+    "description": "The search fields that are there.",
 }
 _MOMENTS: Mapping[str, Schema] = {
     "created_at": MOMENT,
@@ -245,6 +251,17 @@ SCHEMAS: Mapping[str, Any] = {
                     "required": ["stage_name", "stage_order"],
                 },
             },
+            "search": {
+                "type": "object",
+                "description": "What instances are found by: names, each with a JSON pointer into the context.",
+                "maxProperties": search.MAX_FIELDS,
+                "propertyNames": {"pattern": f"^{search.NAME}$", "maxLength": search.MAX_NAME_LENGTH},
+                "additionalProperties": {
+                    "type": "string",
+                    "pattern": f"^{search.POINTER}$",
+                    "maxLength": search.MAX_POINTER_LENGTH,
+                },
+            },
         },
         "required": ["workflow_name", "component_name", "stages"],
     },
@@ -253,9 +270,17 @@ SCHEMAS: Mapping[str, Any] = {
     "Template": _object({**_TEMPLATE, "published_by": TEXT, "created_at": MOMENT, "definition": OBJECT}),
     "TemplatePage": _page("TemplateSummary"),
     "TemplateCheck": _object({"valid": {"type": "boolean", "const": True}, "warnings": _list(ref("Fault"))}),
-    "Instance": _object({**_INSTANCE, "context": OBJECT, **_MOMENTS, "stages": _list(_STAGE)}),
+    "Instance": _object({**_INSTANCE, "context": OBJECT, "search": _SEARCH, **_MOMENTS, "stages": _list(_STAGE)}),
     "InstanceSummary": _object(
-        {**_INSTANCE, "health": TEXT, "stage": MAYBE_TEXT, "has_failed_task": FLAG, "context": OBJECT, **_MOMENTS}
+        {
+            **_INSTANCE,
+            "health": TEXT,
+            "stage": MAYBE_TEXT,
+            "has_failed_task": FLAG,
+            "context": OBJECT,
+            "search": _SEARCH,
+            **_MOMENTS,
+        }
     ),
     "InstancePage": _page("InstanceSummary"),
     "Event": _object(

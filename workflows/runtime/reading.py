@@ -8,6 +8,7 @@ from typing import Any
 from django.db.models import prefetch_related_objects
 
 from workflows.definitions.schema import TaskDefinition, WorkflowDefinition
+from workflows.definitions.search import values_of
 from workflows.engine.lifecycle import TaskState
 from workflows.engine.snapshot import Snapshot, Task
 from workflows.models import CALL, HumanTask, Person, StepCallback, WorkflowInstance
@@ -21,6 +22,7 @@ def instance_json(instance: WorkflowInstance, *, at: int | None = None) -> dict[
     said = progress_of(instance, snapshot) if at is None else {}
     return {
         **_head(instance, snapshot),
+        "search": values_of(definition.search, snapshot.context),
         "stages": [
             {
                 "stage_name": stage.stage_name,
@@ -53,6 +55,7 @@ def listed_instance_json(instance: WorkflowInstance) -> dict[str, Any]:
         "has_failed_task": instance.failed_tasks > 0,
         "started_by": instance.started_by,
         "context": instance.context,
+        "search": values_of(definition_of(instance.template_id).search, instance.context),
         "created_at": moment(instance.created_at),
         "updated_at": moment(instance.updated_at),
         "finished_at": moment(instance.finished_at),
