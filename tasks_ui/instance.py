@@ -175,7 +175,10 @@ def _history(request: Any, one: Instance, chosen: Task | None) -> dict[str, Any]
 
 
 def _data(request: Any, one: Instance, chosen: Task | None) -> dict[str, Any]:
-    return {"data": data.context_of(one.id, one.context, titles=one.titles, until=one.sequence)}
+    return {
+        "data": data.context_of(one.id, one.context, titles=one.titles, until=one.sequence),
+        "found_by": data.found_by(one.definition, one.context),
+    }
 
 
 def _tasks(request: Any, one: Instance, chosen: Task | None) -> dict[str, Any]:

@@ -11,11 +11,12 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from tasks_ui import words
-from tasks_ui.queries import counts, paging
+from tasks_ui.queries import counts, found_by, paging
 from tasks_ui.queries import instances as query
 from tasks_ui.visitors import signed_in
 from workflows.conf import settings
 from workflows.models import Person
+from workflows.runtime import searching
 
 _SIZE = 40
 
@@ -25,8 +26,8 @@ _SIZE = 40
 def instances(request: Any) -> HttpResponse:
     """Show the instances that the address asks for; live parts ask again for the rows that are shown."""
     filters = query.read_filters(request.GET)
-    kept = query.filtered(request.person, filters)
-    rows = query.slim(query.of_health(kept, filters.health))
+    looked = searching.look(filters.wanted.values())
+    rows = query.slim(query.of_health(query.filtered(request.person, filters, looked), filters.health))
     asked = {name: request.GET.get(name) for name in ("older", "newer")}
     page = paging.page_of(rows, ordering=filters.ordering, size=_SIZE, **asked)
     found = list(page.rows)
@@ -38,13 +39,16 @@ def instances(request: Any) -> HttpResponse:
         "rows": query.as_rows(found, now=timezone.now()),
         "page": page,
         "first_page": not any(asked.values()),
-        "strip": _strip(request.person, kept, filters),
+        "strip": _strip(request.person, query.countable(request.person, filters, looked), filters),
         "orderings": query.ORDERINGS,
         "cap": settings.COUNT_CAP,
     }
     if request.headers.get("X-Fragment") == "live":
         return render(request, "tasks_ui/_instances.html", values)
-    return render(request, "tasks_ui/instances.html", {**values, "choices": query.choices()})
+    fields = found_by.offered(filters.values)
+    beside = found_by.kept_beside(filters.wanted, fields, filters.values)
+    more = {"choices": query.choices(), "fields": fields, "beside": beside}
+    return render(request, "tasks_ui/instances.html", {**values, **more})
 
 
 def _strip(person: Person, kept: Any, filters: query.Filters) -> list[dict[str, Any]]:

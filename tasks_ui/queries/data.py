@@ -8,8 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.http import urlencode
+
 from tasks_ui import words
 from tasks_ui.words import Sign
+from workflows.definitions.schema import WorkflowDefinition
+from workflows.definitions.search import values_of
 from workflows.models import LoggedEvent, OutboxMessage
 
 _SHORT = 120
@@ -59,6 +63,23 @@ def context_of(
             for key in written:
                 origin[key] = (f"{stage}/{task}" if task else "", sequence)
     return [_datum(key, value, origin.get(key), titles) for key, value in context.items()]
+
+
+def found_by(definition: WorkflowDefinition, context: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """This will list the search fields: name, value as it is shown, the filter that finds instances like this one."""
+    values = values_of(definition.search, context)
+    return [
+        (field.name, _plain(values[field.name]), _asked(field.name, values[field.name]))
+        if field.name in values
+        else (field.name, "", "")
+        for field in definition.search
+    ]
+
+
+def _asked(name: str, value: Any) -> str:
+    # Whitespace at the ends is lost in an address: such a value is shown, and leads nowhere.
+    said = value if isinstance(value, str) else json.dumps(value)
+    return urlencode({f"search.{name}": said}) if said and said == said.strip() else ""
 
 
 def messages_of(

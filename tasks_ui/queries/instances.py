@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.db.models import Q, QuerySet
@@ -14,8 +14,10 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
 from tasks_ui import times, words
+from tasks_ui.queries import found_by
 from tasks_ui.queries.counts import HEALTHS
 from tasks_ui.words import Sign
+from workflows.conf import settings
 from workflows.engine.lifecycle import InstanceState, TaskState
 from workflows.models import (
     Deadline,
@@ -25,6 +27,8 @@ from workflows.models import (
     WorkflowInstance,
     WorkflowTemplate,
 )
+from workflows.runtime import searching
+from workflows.runtime.searching import Looked, Wanted
 
 ORDERINGS = {
     "-created_at": "Newest first",
@@ -58,6 +62,7 @@ class Filters:
     """What the address asks for; what it says wrongly is in `faults` and filters nothing."""
 
     values: Mapping[str, str]
+    wanted: Mapping[str, Wanted] = field(default_factory=dict)
     faults: tuple[str, ...] = ()
     health: str = ""
     ordering: str = "-created_at"
@@ -65,7 +70,12 @@ class Filters:
     @property
     def chips(self) -> list[tuple[str, str, str]]:
         """This will name each filter: parameter, label, value."""
-        return [(name, _LABELS[name], _shown(name, value)) for name, value in self.values.items()]
+        return [
+            (name, found_by.label(wanted), found_by.shown(wanted))
+            if (wanted := self.wanted.get(name))
+            else (name, _LABELS[name], _shown(name, value))
+            for name, value in self.values.items()
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,18 +110,24 @@ def read_filters(asked: Mapping[str, str]) -> Filters:
             faults.append(fault)
         else:
             values[name] = value
+    wanted, wrong = found_by.read(asked)
+    values |= {name: one.value for name, one in wanted.items()}
     health = asked.get("health", "")
     ordering = asked.get("ordering", "")
     return Filters(
         values=values,
-        faults=tuple(faults),
+        wanted=wanted,
+        faults=(*faults, *wrong),
         health=health if health in HEALTHS else "",
         ordering=ordering if ordering in ORDERINGS else "-created_at",
     )
 
 
-def filtered(person: Person, filters: Filters) -> QuerySet[Any]:
-    """This will give the instances that the person may see and the filters keep, whatever their health."""
+def filtered(person: Person, filters: Filters, looked: Iterable[Looked], *, in_order: bool = True) -> QuerySet[Any]:
+    """This will give the instances that the person may see and the filters keep, whatever their health.
+
+    `looked` is what there is for the search fields; without `in_order` the rows are only to be counted.
+    """
     rows: QuerySet[Any] = WorkflowInstance.objects.visible_to(person)
     for name, value in filters.values.items():
         match name:
@@ -129,9 +145,20 @@ def filtered(person: Person, filters: Filters) -> QuerySet[Any]:
                 rows = rows.filter(created_at__lt=_moment(value))
             case "has_failed_task":
                 rows = rows.filter(failed_tasks__gt=0) if value == "true" else rows.filter(failed_tasks=0)
-            case _:
+            case _ if name not in filters.wanted:
                 rows = rows.filter(**{name: value})
-    return rows
+    return searching.kept(rows, looked, in_order=in_order)
+
+
+def countable(person: Person, filters: Filters, looked: Sequence[Looked]) -> QuerySet[Any]:
+    """This will give the same instances to be counted up to the cap; in no order, and perhaps no more than are counted.
+
+    Where one search field is the only filter, the index alone says which those are.
+    """
+    only = looked[0].rows if len(looked) == 1 == len(filters.values) and person.reads_everything else ()
+    if len(only) == 1:
+        return WorkflowInstance.objects.filter(pk__among=only[0][: settings.COUNT_CAP])
+    return filtered(person, filters, looked, in_order=False)
 
 
 def of_health(rows: QuerySet[Any], health: str) -> QuerySet[Any]:
