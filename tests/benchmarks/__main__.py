@@ -179,6 +179,14 @@ FIGURES = (
         _growth("own /instances/"), None, 1.2, rate=False, pick="large", against="small",
     ),
     Figure(
+        "growth-search", "… the API's list by a search field, the slowest of eight, ms (at most 15)",
+        _growth("search"), None, None, rate=False, pick="large", against="small",
+    ),
+    Figure(
+        "growth-search-page", "… the same as a page, ms",
+        _growth("search page"), None, None, rate=False, pick="large", against="small",
+    ),
+    Figure(
         "growth-overview", "… the overview, ms",
         _growth("/"), None, None, rate=False, pick="large", against="small",
     ),

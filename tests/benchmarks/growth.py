@@ -31,6 +31,17 @@ COPIES = 5
 PART_WAY = 5
 """Every so many-th instance stays where it is after its start."""
 PAGES = ("/api/v1/instances/", "/api/v1/instances/?state=RUNNING", "/instances/", "/inbox/", "/", "/queues/")
+SEARCHES = {
+    "equal, few": "search.customer=C77",
+    "prefix, many": "search.customer__prefix=C7",
+    "range, few": "search.amount__gte=9990",
+    "range, many": "search.amount__gte=100",
+    "both, many": "search.customer__prefix=C&search.amount__lt=5000",
+    "boolean, many": "search.paid=true",
+    "absent": "search.paid__exists=false",
+    "nothing": "search.customer=nobody",
+}
+"""What is found by search fields: a thousand customers, ten thousand amounts, yes or no or neither."""
 OWN_PAGES = ("/instances/", "/inbox/")
 """What somebody without a role looks at; all instances that came to their person have a task of theirs."""
 VIEWS = 40
@@ -56,6 +67,7 @@ def fill(*, instances: int) -> dict[str, Any]:
             # Not all at once: the site lets no statement run for ever.
             for first in range(1, instances // ORIGINALS, COPIES):
                 cursor.execute(_copy(model), [first, min(first + COPIES, instances // ORIGINALS) - 1])
+        cursor.execute(_FIELDS)
     connection.close()
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE")
@@ -87,6 +99,15 @@ def _copy(model: Any) -> str:
     )
 
 
+_FIELDS = """
+WITH i AS (SELECT id, (row_number() OVER (ORDER BY md5(id::text)))::int n FROM workflows_workflowinstance)
+INSERT INTO workflows_searchedvalue (instance_id, name, text, number, boolean)
+    SELECT id, f.name, CASE f.name WHEN 'customer' THEN 'C' || n % 1000 END, CASE f.name WHEN 'amount' THEN n % 10000 END,
+        CASE WHEN f.name = 'paid' AND n % 100 > 0 THEN n % 2 = 0 END
+    FROM i, (VALUES ('customer'), ('amount'), ('paid')) f(name)
+"""
+
+
 def measure(*, instances: int) -> dict[str, Any]:
     """Time events and pages, in seconds."""
     bus = SwiftBus()
@@ -104,8 +125,13 @@ def measure(*, instances: int) -> dict[str, Any]:
     users = apps.get_model("auth", "User").objects
     assignee, _ = users.get_or_create(username="rider")
     assignee.groups.add(apps.get_model("auth", "Group").objects.get(name="delivery_executive"))
+    lists = ("/api/v1/instances/", "/instances/")
+    found = _views(users.get(username="benchmark"), [f"{path}?{query}" for path in lists for query in SEARCHES.values()])
+    api = {f"search {name}": found[f"/api/v1/instances/?{query}"] for name, query in SEARCHES.items()}
+    page = {f"search page {name}": found[f"/instances/?{query}"] for name, query in SEARCHES.items()}
+    slowest = {"search": max(api.values()), "search page": max(page.values())}
     own = {f"own {path}": took for path, took in _views(assignee, OWN_PAGES).items()}
-    return {"event": statistics.median(times), **_views(users.get(username="benchmark"), PAGES), **own}
+    return {"event": statistics.median(times), **_views(users.get(username="benchmark"), PAGES), **own, **api, **page, **slowest}
 
 
 def _views(user: Any, pages: Sequence[str]) -> dict[str, float]:
