@@ -1,0 +1,1 @@
+"""Activities: work that others hook into a workflow without touching it."""
