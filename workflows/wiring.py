@@ -15,7 +15,7 @@ from workflows.messaging.adapters.database import DatabaseBus
 from workflows.messaging.port import MessageBus
 from workflows.messaging.receiving import Receiver
 from workflows.messaging.relay import Relay
-from workflows.runtime import broker, listeners, moments
+from workflows.runtime import broker, listeners, moments, pausing
 from workflows.runtime.clock import Clock
 from workflows.runtime.leasing import bell
 from workflows.runtime.listeners import Listener
@@ -184,6 +184,10 @@ class _Others:
         return ear.worker.report() if ear is not None else None
 
     def _tell(self, news: News) -> None:
+        if news.everything:
+            pausing.known.forget()
+            self._rouse()
+            return
         committed = news.as_committed()
         bell.ring(committed)
         for job in self._jobs:

@@ -7,6 +7,7 @@ import pytest
 from tests.steps import flows
 from tests.steps.test_flows import AT, alone, error, go_on, states
 from workflows.models import LoggedEvent, StepCallback
+from workflows.runtime import pausing
 from workflows.runtime.deadlines import fire_due
 from workflows.runtime.reading import instance_json
 
@@ -131,3 +132,19 @@ def test_the_address_is_of_this_site_where_it_has_a_name(settings):
     alone(flows.provision)
     go_on()
     assert flows.addresses[0].startswith("https://flows.example.org/api/v1/callbacks/")
+
+
+def test_a_call_while_the_engine_is_paused_is_refused_and_may_be_made_again(say):
+    pausing.known.forget()
+    alone(flows.provision)
+    go_on()
+    (address,) = flows.addresses
+    pausing.pause(by="olivia", reason="The warehouse moves.")
+
+    status, problem = say(address, {"rc": 0, "port": "ge-0/0/1"})
+
+    assert (status, problem["code"]) == (503, "engine_paused")
+    assert say(address, {"percent": 40}, progress=True)[0] == 200
+    pausing.resume(by="olivia")
+    assert say(address, {"rc": 0, "port": "ge-0/0/1"})[0] == 200
+    assert go_on().state == "COMPLETED"

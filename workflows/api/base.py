@@ -26,6 +26,7 @@ from workflows.api.problems import Problem
 from workflows.conf import settings
 from workflows.models import Person, person_of
 from workflows.models.fields import dump
+from workflows.runtime import pausing
 from workflows.runtime.asking import Answer
 from workflows.runtime.reading import moment
 from workflows.runtime.tokens import Caller
@@ -183,7 +184,7 @@ class ApiView(APIView):
     def handle_exception(self, exc: Exception) -> HttpResponse:  # type: ignore[override]
         """This will make a problem document of whatever went wrong."""
         problem = problem_of(exc, self)
-        if problem.status >= 500:
+        if problem.status >= 500 and problem.code != pausing.CODE:
             where = {"request_id": self.request_id}
             log.error("%s %s failed", self.request.method, self.route, exc_info=exc, extra=where)
         return problems.response(problem, request_id=self.request_id)
@@ -214,7 +215,14 @@ def refusal(said: Answer, **members: Any) -> Problem:
         for error in said.errors
     ]
     reason = said.reason or "The state does not allow this."
+    if said.code == pausing.CODE:
+        return paused(reason)
     return Problem(said.code or "wrong_state", reason, errors=errors, **members)
+
+
+def paused(reason: str) -> Problem:
+    """This will say that nothing new starts, and when to ask again."""
+    return Problem(pausing.CODE, reason, headers={"Retry-After": str(pausing.RETRY_AFTER)})
 
 
 def read_id(text: str) -> uuid.UUID:
@@ -239,6 +247,8 @@ def problem_of(error: Exception, view: ApiView | None = None) -> Problem:
             return Problem("not_authenticated", "No credentials were sent.", headers={"WWW-Authenticate": _CHALLENGE})
         case exceptions.PermissionDenied():
             return Problem("permission_denied", str(error.detail))
+        case pausing.EnginePaused():
+            return paused(str(error))
         case PermissionDenied():
             return Problem("permission_denied", "You may not do this.")
         case exceptions.MethodNotAllowed():

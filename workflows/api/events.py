@@ -13,7 +13,7 @@ from workflows.api.base import ApiView, answer, refusal
 from workflows.api.calls import Call, Document
 from workflows.api.instances import instance_now
 from workflows.conf import settings
-from workflows.runtime import handling, inbound
+from workflows.runtime import handling, inbound, pausing
 from workflows.runtime.asking import Answer, Asked, Outcome
 
 _EXAMPLE = {
@@ -66,6 +66,7 @@ class EventBatch(ApiView):
 
     def post(self, request: Request) -> HttpResponse:
         """This will apply what can be applied; `results[i]` is what `events[i]` would have been answered alone."""
+        pausing.check()
         results: list[dict[str, Any] | None] = []
         asked: list[Asked] = []
         for message in self.body["events"]:

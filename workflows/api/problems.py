@@ -18,6 +18,7 @@ STATUS: Mapping[str, int] = {
     **refusals.STATUS,
     "not_acceptable": 406,
     "request_in_progress": 409,
+    "busy": 409,
     "internal_error": 500,
     "unavailable": 503,
 }
@@ -51,10 +52,12 @@ TITLES: Mapping[str, str] = {
     "not_claimed": "Nobody has claimed this task",
     "lease_lost": "The lease has ended",
     "request_in_progress": "The first request with this key is still under way",
+    "busy": "An earlier wish of this kind is still being carried out",
     "precondition_failed": "It has changed since you read it",
     "too_large": "The body is too large",
     "unsupported_media_type": "Send JSON",
     "idempotency_key_reused": "The key was used for another request",
+    "engine_paused": "The engine is paused",
     "internal_error": "Something went wrong on our side",
     "unavailable": "Not available at the moment",
 }

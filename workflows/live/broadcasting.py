@@ -14,7 +14,6 @@ from channels.layers import InMemoryChannelLayer, get_channel_layer
 
 from workflows.live import messages
 from workflows.live.groups import GROUP
-from workflows.live.messages import ChangedInstance
 from workflows.runtime.listeners import Committed
 
 logger = logging.getLogger(__name__)
@@ -93,10 +92,12 @@ class _Notes:
 
     async def _send(self) -> None:
         try:
-            while changes := self._take():
-                for start in range(0, len(changes), MOST_IN_A_MESSAGE):
+            while taken := self._take():
+                changes = messages.merged(change for one in taken for change in messages.changes_of(one))
+                everything = messages.moment_of_everything(taken)
+                for start in range(0, max(len(changes), 1), MOST_IN_A_MESSAGE):
                     part = changes[start : start + MOST_IN_A_MESSAGE]
-                    message = {"type": "live.changed", "changes": messages.packed(part)}
+                    message = {"type": "live.changed", "changes": messages.packed(part), "everything": everything}
                     async with asyncio.timeout(SEND_SECONDS):
                         await get_channel_layer().group_send(GROUP, message)
                 await asyncio.sleep(GATHER)
@@ -110,12 +111,12 @@ class _Notes:
             self._drop()
             raise
 
-    def _take(self) -> list[ChangedInstance]:
+    def _take(self) -> list[Committed]:
         with self._lock:
             taken, self._waiting = self._waiting, []
             if not taken:
                 self._sending = False
-        return messages.merged(change for committed in taken for change in messages.changes_of(committed))
+        return taken
 
     def _drop(self) -> None:
         with self._lock:
@@ -153,5 +154,5 @@ end = _notes.end
 
 def broadcast(committed: Committed) -> None:
     """This will tell all who follow what has changed. A listener: called after each commit, in its thread."""
-    if committed.changes:
+    if committed.changes or committed.everything:
         _notes.leave(committed)

@@ -140,7 +140,10 @@ class Hub:
                 self._joined.set()
                 try:
                     while True:
-                        self.deliver(list(unpacked(await layer.receive(channel))))
+                        message = await layer.receive(channel)
+                        self.deliver(list(unpacked(message)))
+                        if (at := message.get("everything")) is not None:
+                            self.tell_everybody(at)
                 finally:
                     self._joined.clear()
                     await asyncio.shield(_forget_channel(layer, channel))
@@ -179,6 +182,12 @@ class Hub:
         self._visibility.outdated(changes)
         if assignees:
             self._visibility.pass_on(changes)
+
+    def tell_everybody(self, at: int) -> None:
+        """This will have every list looked at anew: the engine was paused, or goes on."""
+        for topic in (*LISTS, INBOX):
+            for client in self._followers(topic):
+                client.changed(topic, at, EVERYTHING)
 
     def _tell_inboxes(self, at: int, people: Sequence[ChangedHumanTask]) -> None:
         if not people:

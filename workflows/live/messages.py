@@ -68,6 +68,11 @@ def changes_of(committed: Committed) -> Iterator[ChangedInstance]:
         )
 
 
+def moment_of_everything(commits: Iterable[Committed]) -> int | None:
+    """This will give the newest moment at which the whole engine was paused or went on, None where it was not."""
+    return max((number_of(committed.at) for committed in commits if committed.everything), default=None)
+
+
 def _human_task(human: HumanChange) -> ChangedHumanTask:
     users, groups = _names(human.assigned_kind, human.assigned_to)
     former_users, former_groups = _names(*human.before) if human.before else ((), ())

@@ -16,10 +16,11 @@ from workflows.definitions import strict_json
 from workflows.definitions.strict_json import InvalidJson
 from workflows.messaging.port import BusDown, Incoming, MessageBus
 from workflows.messaging.queues import dead_letter_queue
-from workflows.runtime import quarantine
+from workflows.runtime import pausing, quarantine
 from workflows.runtime.asking import Answer, Asked, Outcome
 from workflows.runtime.handling import handle
 from workflows.runtime.inbound import UnreadableEvent, read_event
+from workflows.runtime.pausing import EnginePaused
 from workflows.runtime.refusals import STATUS
 from workflows.runtime.workers import Worker
 
@@ -29,6 +30,7 @@ ACTOR = "bus"
 SOURCE = "amqp"
 BATCH = 100
 WAIT_SECONDS = 1.0
+PAUSED_SECONDS = 0.5
 LONGEST_PAUSE = 5.0
 
 
@@ -51,6 +53,10 @@ class Receiver:
             self._bus = None
 
     def _work(self) -> float:
+        if pausing.known.now() is not None:
+            # Messages wait in the broker, also those that were on their way to us.
+            self.close()
+            return PAUSED_SECONDS
         if self._bus is None:
             self._bus = self._open_bus()
         if self._in_doubt:
@@ -59,6 +65,8 @@ class Receiver:
             self._in_doubt = False
         try:
             self._bus.consume(self._receive, queues=self._queues(self._bus), max_messages=BATCH, timeout=WAIT_SECONDS)
+        except EnginePaused:
+            logger.info("the engine was paused: what has just arrived is given back to the broker")
         except BusDown as error:
             self._failures += 1
             pause = min(LONGEST_PAUSE, 0.25 * 2 ** min(self._failures, 10))
@@ -87,8 +95,8 @@ def _ask_database() -> None:
 def receive(messages: Sequence[Incoming], *, at: dt.datetime) -> None:
     """This will carry out a batch of messages. Whatever cannot be read or matched is in quarantine afterwards.
 
-    Raises when the database does not answer: then all of them are to arrive again, and those that count already are
-    told apart by their ids.
+    Raises when the database does not answer, or when the engine is paused: then all of them are to arrive again, and
+    those that count already are told apart by their ids.
     """
     readable: list[tuple[Incoming, Asked]] = []
     aside: list[quarantine.Aside] = []
@@ -103,6 +111,7 @@ def receive(messages: Sequence[Incoming], *, at: dt.datetime) -> None:
             aside.append(_aside(message, error.code, error.message))
     failpoints.hit("message_parsed")
     answers = _carry_out([asked for _, asked in readable], at)
+    pausing.insist(answers)
     for (message, _), answer in zip(readable, answers, strict=True):
         # What HTTP would answer with 409 is in the history of its instance; the rest belongs to no instance.
         if answer.code is not None and STATUS.get(answer.code, 500) != 409:

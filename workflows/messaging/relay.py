@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from workflows import failpoints
 from workflows.messaging.port import BusDown, MessageBus, Outgoing, PostingBus
-from workflows.runtime import fresh, outbox
+from workflows.runtime import fresh, outbox, pausing
 from workflows.runtime.fresh import FreshMessage
 from workflows.runtime.listeners import Committed
 from workflows.runtime.workers import Worker
@@ -50,7 +50,7 @@ class Relay:
 
     def heard(self, committed: Committed) -> None:
         """This will wake the relay when the commit may have written down messages."""
-        if committed.unsent:
+        if committed.unsent or committed.everything:
             self.look()
         elif committed.queues:
             self.worker.wake()
@@ -89,6 +89,8 @@ class Relay:
         return self._bus
 
     def _work_with(self, bus: MessageBus) -> float | None:
+        if pausing.known.now() is not None:
+            return self._hold(bus)
         if not self._failures and not bus.has_everything:
             fresh.messages.open(self, offer=self._post)
         taken = self._send_fresh(bus)
@@ -103,6 +105,19 @@ class Relay:
         pause = self._look(bus)
         self._next_look = time.monotonic() + (TEND_SECONDS if pause is None else pause)
         return pause
+
+    def _hold(self, bus: MessageBus) -> float | None:
+        """While the engine is paused nothing is sent: what lies in memory is left to the table."""
+        fresh.messages.close(self)
+        posted, self._posted = self._posted, ()
+        if posted and isinstance(bus, PostingBus):
+            # On its way already.
+            self._take_down(posted, bus.confirm)
+        if self._sent:
+            self._settle()
+        self._look_wanted = True
+        self._tend(bus)
+        return None
 
     def _send_fresh(self, bus: MessageBus) -> int:
         posted, self._posted = self._posted, ()

@@ -2,6 +2,7 @@
 
 from workflows.models.access import ApiToken, IdempotencyRecord
 from workflows.models.callback import CALL, StepCallback
+from workflows.models.controls import BulkRetry, ControlRecord, EnginePause, Misfire, Schedule
 from workflows.models.deadline import Deadline, DeadlineKind
 from workflows.models.event_log import LoggedEvent
 from workflows.models.handled_message import HandledMessage
@@ -17,18 +18,23 @@ from workflows.models.template import WorkflowTemplate
 __all__ = [
     "CALL",
     "ApiToken",
+    "BulkRetry",
+    "ControlRecord",
     "Deadline",
     "DeadlineKind",
+    "EnginePause",
     "HandledMessage",
     "HumanTask",
     "HumanTaskDraft",
     "IdempotencyRecord",
     "Lease",
     "LoggedEvent",
+    "Misfire",
     "OutboxMessage",
     "Person",
     "QuarantinedMessage",
     "Role",
+    "Schedule",
     "SearchedValue",
     "StageInstance",
     "StepCallback",

@@ -31,6 +31,9 @@ _KINDS: Mapping[str, str] = {
 }
 # Not FOR UPDATE: a lease refers to its instance while it waits for nobody, and the two would wait for each other.
 _LOCKED = "SELECT {columns} FROM workflows_workflowinstance WHERE {which} ORDER BY id FOR NO KEY UPDATE"
+STEP_LOCK = (0x0F10, 1)
+"""The advisory lock that the transactions of steps share: by it they are counted."""
+_HOLD_STEP_LOCK: pipeline.Statement = (f"SELECT pg_advisory_xact_lock_shared({STEP_LOCK[0]}, {STEP_LOCK[1]})", ())
 _BY_REFERENCE = "component_name = $1::text AND business_ref_no = $2::text"
 _BY_ID = "id = $1::uuid"
 _BY_ANY = (
@@ -44,9 +47,13 @@ class Postgres:
 
     def __init__(self, raw: Any, *, commits: bool) -> None:
         self._raw, self._commits = raw, commits
+        self._ahead: tuple[pipeline.Statement, ...] = ()
         self._deletes: list[pipeline.Statement] = []
         self._shapes: list[_Shape] = []
         self._values: list[str | None] = []
+
+    def runs_steps(self) -> None:
+        self._ahead = (_HOLD_STEP_LOCK,)
 
     def instances(self, ids: Sequence[uuid.UUID], references: Sequence[tuple[str, str]], columns: str) -> list[Row]:
         values: list[Any]
@@ -109,7 +116,8 @@ class Postgres:
 
     def _exchange(self, *statements: pipeline.Statement) -> list[Row]:
         begin = (pipeline.BEGIN,) if pipeline.is_idle(self._raw) else ()
-        return pipeline.exchange(self._raw, (*begin, *statements))
+        ahead, self._ahead = self._ahead, ()
+        return pipeline.exchange(self._raw, (*begin, *ahead, *statements))
 
     def _write(self, what: _What, kinds: tuple[str, ...], rows: Sequence[Row]) -> None:
         if not rows:

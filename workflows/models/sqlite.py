@@ -22,6 +22,9 @@ class Sqlite:
         self._cursor = raw.cursor()
         self._execute, self._many = self._cursor.execute, self._cursor.executemany
 
+    def runs_steps(self) -> None:
+        pass
+
     def instances(self, ids: Sequence[uuid.UUID], references: Sequence[tuple[str, str]], columns: str) -> list[Row]:
         found: dict[str, Row] = {}
         for key in ids:

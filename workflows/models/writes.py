@@ -26,6 +26,9 @@ class Table:
 class Database(Protocol):
     """One database, inside an open transaction. Writes may travel together; `flush`, the last call, waits for them."""
 
+    def runs_steps(self) -> None:
+        """This will have the transaction counted among those that run steps, from the next statement to its end."""
+
     def instances(self, ids: Sequence[uuid.UUID], references: Sequence[tuple[str, str]], columns: str) -> list[Row]:
         """This will lock and read instances, by id and by (component, reference), in the order of their ids."""
 

@@ -21,7 +21,7 @@ from workflows.engine.commands import SendSignal
 from workflows.engine.lifecycle import InstanceState, TaskState
 from workflows.models import CALL, StepCallback, TaskInstance, WorkflowInstance
 from workflows.models.locking import writing
-from workflows.runtime import moments
+from workflows.runtime import moments, pausing
 from workflows.runtime.asking import Answer, Asked
 from workflows.runtime.handling import handle
 
@@ -67,13 +67,15 @@ def is_known(token: str) -> bool:
 
 
 def call(token: str, payload: Any, *, at: dt.datetime | None = None) -> Answer:
-    """This will let the step go on with what the caller says. Raises UnknownToken, NotAwaited."""
+    """This will let the step go on with what the caller says. Raises UnknownToken, NotAwaited, EnginePaused."""
     moment = at or moments.now()
     with writing():
         row = _awaited(token)
         StepCallback.objects.filter(pk=row.pk).update(called_at=moment)
         command = SendSignal(name=row.signal, payload=payload)
         (answer,) = handle(Asked(command, row.instance_id, actor=ACTOR, cause=str(row.pk)), at=moment)
+        # Not made, then: whoever calls is told to call again.
+        pausing.insist([answer])
     return answer
 
 

@@ -12,7 +12,7 @@ from workflows.conf import settings
 from workflows.engine.commands import Command, ElapseInstanceTimeout, ElapseRetry, ElapseTaskTimeout
 from workflows.models import Deadline, DeadlineKind
 from workflows.models.locking import writing
-from workflows.runtime import moments
+from workflows.runtime import moments, pausing
 from workflows.runtime.asking import Asked
 from workflows.runtime.handling import handle
 from workflows.runtime.refusals import STATUS
@@ -55,7 +55,10 @@ def fire(at: dt.datetime, *, most: int, skip: int = 0) -> Fired:
     if not due:
         return Fired()
     failpoints.hit("clock_claimed")
-    failed, idle = _carry_out(due, at=at)
+    failed, idle, paused = _carry_out(due, at=at)
+    if paused:
+        # They have not gone off: they do when the engine goes on.
+        return Fired()
     failpoints.hit("clock_fired")
     left = set(Deadline.objects.filter(pk__in=[clock.pk for clock in due]).values_list("pk", flat=True))
     if left:
@@ -67,8 +70,11 @@ def fire(at: dt.datetime, *, most: int, skip: int = 0) -> Fired:
     return Fired(len(due), idle)
 
 
-def _carry_out(due: Sequence[Deadline], *, at: dt.datetime) -> tuple[set[int], int]:
-    """This will ask for all of them; it gives the ids of those that failed, and how many had no effect."""
+def _carry_out(due: Sequence[Deadline], *, at: dt.datetime) -> tuple[set[int], int, bool]:
+    """This will ask for all of them.
+
+    It gives the ids of those that failed, how many had no effect, and whether the engine is paused: then all of them.
+    """
     asked = [Asked(command=_command(clock), target=clock.instance_id, actor="clock") for clock in due]
     try:
         answers = handle(*asked, at=at)
@@ -76,13 +82,14 @@ def _carry_out(due: Sequence[Deadline], *, at: dt.datetime) -> tuple[set[int], i
         if len(due) > 1:
             raise
         logger.exception("A clock could not be carried out; it is tried again in %s", _AGAIN)
-        return {due[0].pk}, 0
+        return {due[0].pk}, 0, False
     failed = {
         clock.pk
         for clock, answer in zip(due, answers, strict=True)
         if answer.code is not None and answer.code not in STATUS
     }
-    return failed, sum(not answer.events for answer in answers) - len(failed)
+    paused = any(answer.code == pausing.CODE for answer in answers)
+    return failed, sum(not answer.events for answer in answers) - len(failed), paused
 
 
 def next_due() -> dt.datetime | None:

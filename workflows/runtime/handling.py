@@ -25,10 +25,11 @@ from workflows.engine.snapshot import Snapshot
 from workflows.models import HumanTask, Lease
 from workflows.models.locking import is_away, is_passing, writing
 from workflows.models.writes import Database
-from workflows.runtime import fresh, listeners, loading, moments
+from workflows.runtime import fresh, listeners, loading, moments, pausing
 from workflows.runtime.asking import Answer, Asked, InstanceNow, Outcome, Reference, Turn, TurnWork
 from workflows.runtime.identity import new_instance_id, read_uuid
 from workflows.runtime.offers import Offers
+from workflows.runtime.pausing import Pause
 from workflows.runtime.projection import attempt_of
 from workflows.runtime.recording import Recorded, Recorder
 from workflows.runtime.refusals import STATUS, is_recorded
@@ -128,14 +129,19 @@ class _Batch:
     handled: dict[tuple[uuid.UUID, str], str] = field(init=False, default_factory=dict)
     offers: Offers = field(init=False)
     leases: dict[str, Lease] = field(init=False, default_factory=dict)
+    pause: Pause | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.recorder = Recorder(self.database, self.at)
         self.world = Directory(self.database)
         self.offers = Offers(self.database)
         failpoints.hit("before_lock")
+        if any(isinstance(one.command, Turn) for one in self.asked):
+            self.database.runs_steps()
         self._lock()
         failpoints.hit("after_lock")
+        # Behind the lock, for which one may have waited for long: see pausing, Note [Nothing new starts].
+        self.pause = pausing.known.now(self.database)
         self._load()
 
     # --- reading ---
@@ -200,6 +206,8 @@ class _Batch:
     def answer(self, one: Asked) -> Answer:
         """This will judge one command and take down what follows from it."""
         failpoints.hit("before_decide")
+        if self.pause is not None and pausing.refuses(one.command):
+            return _refused(pausing.CODE, self.pause.sentence)
         if isinstance(one.command, StartWorkflow):
             return self._start(one, one.command)
         found = self._candidates(one)

@@ -21,7 +21,7 @@ from workflows.engine.lifecycle import InstanceState, TaskState
 from workflows.engine.outgoing import COMPENSATE_TASK, START_TASK
 from workflows.models import Lease, LoggedEvent, OutboxMessage, TaskInstance
 from workflows.models.locking import writing
-from workflows.runtime import moments
+from workflows.runtime import moments, pausing
 from workflows.runtime.asking import Asked
 from workflows.runtime.handling import handle
 from workflows.runtime.identity import message_id
@@ -36,8 +36,9 @@ def lease(
     queue: str, *, worker_id: str, max_tasks: int, lease_seconds: float, actor: str, at: dt.datetime | None = None
 ) -> list[dict[str, Any]]:
     """This will hand out up to `max_tasks` live messages of the queue, oldest first, each with `lease_id` and
-    `lease_until`.
+    `lease_until`. Raises EnginePaused.
     """
+    pausing.check()
     moment = at or moments.now()
     taken = _take(queue, worker_id=worker_id, most=max_tasks, until=_after(moment, lease_seconds), at=moment)
     if not taken:

@@ -48,6 +48,7 @@ class Committed:
     """One commit: what changed, which queues got messages, whether steps may run, the earliest clock newly armed.
 
     `unsent`: whether some of the messages wait in the table for a relay; the others are sent by this process already.
+    `everything`: the whole engine was paused or goes on, so that everybody looks at everything.
     """
 
     at: dt.datetime
@@ -56,6 +57,7 @@ class Committed:
     unsent: bool = False
     steps: bool = False
     deadline: dt.datetime | None = None
+    everything: bool = False
 
 
 Listener = Callable[[Committed], None]

@@ -33,6 +33,7 @@ STATUS: dict[str, int] = {
     "too_large": 413,
     "unsupported_media_type": 415,
     "idempotency_key_reused": 422,
+    "engine_paused": 503,
 }
 
 

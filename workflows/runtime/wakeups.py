@@ -59,6 +59,7 @@ class News:
     jobs: frozenset[str] = frozenset()
     queues: frozenset[str] = frozenset()
     deadline: dt.datetime | None = None
+    everything: bool = False
 
     def as_committed(self) -> Committed:
         """This will give it in the words in which jobs hear of commits."""
@@ -69,6 +70,7 @@ class News:
             unsent="relay" in self.jobs,
             steps="steps" in self.jobs,
             deadline=self.deadline,
+            everything=self.everything,
         )
 
 
@@ -79,9 +81,10 @@ class _Gathered:
     jobs: set[str] = field(default_factory=set)
     queues: set[str] = field(default_factory=set)
     deadline: dt.datetime | None = None
+    everything: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.jobs or self.queues)
+        return bool(self.jobs or self.queues or self.everything)
 
 
 class Voice:
@@ -98,12 +101,14 @@ class Voice:
     def heard(self, committed: Committed) -> None:
         """This will have others told, if the commit concerns any. Quick, from any thread."""
         armed = committed.deadline is not None and "clock" not in self.here
-        if not (committed.queues or committed.steps or armed) or connection.vendor != "postgresql":
+        concerns = committed.queues or committed.steps or armed or committed.everything
+        if not concerns or connection.vendor != "postgresql":
             return
         with self._changed:
             if self._ended:
                 return
             gathered = self._gathered
+            gathered.everything |= committed.everything
             if committed.queues:
                 gathered.queues |= committed.queues
                 if committed.unsent and "relay" not in self.here:
@@ -140,8 +145,11 @@ class Voice:
                     logger.warning("other processes start late: they cannot be told of commits (%s)", error)
             with self._changed:
                 self._changed.wait_for(lambda: self._ended, GATHER)
-                self._changed.wait_for(lambda: self._ended or self._gathered.jobs, GATHER_QUEUES - GATHER)
+                self._changed.wait_for(self._is_urgent, GATHER_QUEUES - GATHER)
         self._hang_up()
+
+    def _is_urgent(self) -> bool:
+        return bool(self._ended or self._gathered.jobs or self._gathered.everything)
 
     def _next(self) -> _Gathered | None:
         with self._changed:
@@ -172,6 +180,8 @@ def _payloads(gathered: _Gathered) -> Iterator[str]:
     said: dict[str, Any] = {"from": _sender(), "jobs": sorted(gathered.jobs)}
     if gathered.deadline is not None:
         said["deadline"] = gathered.deadline.isoformat()
+    if gathered.everything:
+        said["everything"] = True
     for start in range(0, max(1, len(queues)), _QUEUES_IN_ONE):
         yield json.dumps(said | {"queues": queues[start : start + _QUEUES_IN_ONE]}, ensure_ascii=False)
 
@@ -252,6 +262,7 @@ def _read(payload: str | bytes) -> News | None:
             jobs=frozenset(said["jobs"]),
             queues=frozenset(said["queues"]),
             deadline=None if deadline is None else dt.datetime.fromisoformat(deadline),
+            everything=bool(said.get("everything")),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         logger.warning("a notification on %s makes no sense: %.200r", CHANNEL, payload)

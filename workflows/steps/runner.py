@@ -19,6 +19,7 @@ from workflows.conf import settings
 from workflows.engine.commands import AwaitSignal, Command, CompleteTask, FailTask, RollBackWorkflow, SkipTask
 from workflows.engine.lifecycle import InstanceState, TaskState
 from workflows.models import TaskInstance, WorkflowInstance
+from workflows.runtime import pausing
 from workflows.runtime.asking import Asked, Turn, TurnWork
 from workflows.runtime.handling import handle
 from workflows.runtime.listeners import Committed
@@ -93,16 +94,18 @@ class StepRunner:
 
     def heard(self, committed: Committed) -> None:
         """This will wake the runner when a commit has brought it work."""
-        if committed.steps:
+        if committed.steps or committed.everything:
             self.worker.wake()
 
     def run_due(self) -> float | None:
         """This will run a round of what is there, one transaction each, until it is told to end."""
+        if pausing.known.now() is not None:
+            return None
         due, more = _round()
         put_off = False
         failures = 0
         for step in due:
-            if self.worker.stopping:
+            if self.worker.stopping or pausing.known.now() is not None:
                 break
             with self._in_hand.taking(step.instance) as free:
                 if not (free and _is_free(step.instance)):
