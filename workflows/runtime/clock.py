@@ -1,5 +1,8 @@
 """The clock: fires what has fallen due, at the moment when it does, without getting in the way of anything else.
 
+Deadlines of instances, schedules, and batches of a bulk retry. While the engine is paused none of it; afterwards it
+waits for AFTER_PAUSE, so that answers which have waited in the broker come before the deadlines that they meet.
+
 Note [Many at once]
 ~~~~~~~~~~~~~~~~~~~
 Fifty thousand deadlines of one moment are as many transactions' worth of work, and nobody else shall wait for them. So
@@ -21,7 +24,7 @@ from typing import NamedTuple
 from django.db import connection
 
 from workflows.conf import settings
-from workflows.runtime import deadlines
+from workflows.runtime import bulk_retry, deadlines, pausing, schedules
 from workflows.runtime.listeners import Committed
 from workflows.runtime.workers import REST, Worker
 
@@ -37,6 +40,10 @@ MANY_WRITERS = Pace(batch=50, rest=1.0)
 ONE_WRITER = Pace(batch=20, rest=1.5)
 
 
+AFTER_PAUSE = 2.0
+"""Seconds."""
+
+
 class Clock:
     """Sleeps until the earliest deadline, or until a commit arms an earlier one. `now` tells the time."""
 
@@ -45,10 +52,13 @@ class Clock:
         self._lock = threading.Lock()
         self._next: dt.datetime | None = None
         self._skip = 0
+        self._was_paused = False
         self.worker = Worker(name="clock", work=self._work)
 
     def heard(self, committed: Committed) -> None:
         """This will wake the clock for a deadline that is earlier than the one it sleeps for."""
+        if committed.everything:
+            self.worker.wake()
         if committed.deadline is None:
             return
         with self._lock:
@@ -57,6 +67,13 @@ class Clock:
             self.worker.wake()
 
     def _work(self) -> float:
+        if pausing.known.now() is not None:
+            self._was_paused = True
+            return REST
+        if self._was_paused:
+            self._was_paused = False
+            self.worker.doze(AFTER_PAUSE)
+            return 0
         with self._lock:
             # Until the next moment is known, every deadline wakes: one armed between the look and its answer counts.
             self._next = None
@@ -64,12 +81,16 @@ class Clock:
         most = min(pace.batch, settings.HANDLE_BATCH)
         began = time.monotonic()
         fired = deadlines.fire(self._now(), most=most, skip=self._skip)
+        others = schedules.fire(self._now()) + bulk_retry.go_on(self._now())
         took = time.monotonic() - began
-        due = deadlines.next_due()
+        due = min((one for one in (deadlines.next_due(), schedules.next_due()) if one is not None), default=None)
         with self._lock:
             self._next = due
         crowded = fired.due == most and fired.idle * 2 > most
         self._skip = most * random.randrange(1, 8) if crowded else 0  # noqa: S311 (spreading, not secrecy)
+        if others:
+            self.worker.doze(took * pace.rest)
+            return 0
         if not fired.due:
             # What is due and was not fired is held by somebody else at the moment, or failed: no hurry.
             return max(0.5, self._pause(due))
