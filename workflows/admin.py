@@ -8,17 +8,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponseRedirect
 from django.utils import timezone
 from django.utils.functional import cached_property
 
+from workflows.definitions import strict_json
 from workflows.engine import commands as c
 from workflows.engine.commands import Command
 from workflows.models import (
     ApiToken,
+    BulkRetry,
+    ControlRecord,
     Deadline,
+    EnginePause,
     HandledMessage,
     HumanTask,
     IdempotencyRecord,
@@ -26,6 +32,7 @@ from workflows.models import (
     LoggedEvent,
     OutboxMessage,
     QuarantinedMessage,
+    Schedule,
     SearchedValue,
     StageInstance,
     TaskInstance,
@@ -33,8 +40,10 @@ from workflows.models import (
     WorkflowTemplate,
     person_of,
 )
-from workflows.runtime import tokens
+from workflows.models.fields import dump
+from workflows.runtime import schedules, tokens
 from workflows.runtime.asking import Asked
+from workflows.runtime.cron import read_zone
 from workflows.runtime.handling import handle
 
 _MANY = 10_000
@@ -313,6 +322,138 @@ class IdempotencyAdmin(_LookOnly):
 
     list_display = ("caller", "key", "status", "created_at")
     ordering = ("-created_at",)
+
+
+@admin.register(EnginePause)
+class PauseAdmin(_LookOnly):
+    """The pause; the engine's own page pauses and resumes."""
+
+    list_display = ("paused_at", "paused_by", "reason")
+
+
+@admin.register(BulkRetry)
+class BulkRetryAdmin(_LookOnly):
+    """Wishes to retry all failed instances."""
+
+    list_display = ("asked_at", "asked_by", "count", "position", "retried", "refused", "finished_at")
+    exclude = ("ids",)
+    ordering = ("-asked_at",)
+
+
+@admin.register(ControlRecord)
+class ControlRecordAdmin(_LookOnly):
+    """Who has paused, resumed, retried in bulk, or changed a schedule."""
+
+    list_display = ("at", "actor", "action", "subject", "reason")
+    list_filter = ("action",)
+    ordering = ("-at", "-id")
+
+
+class _ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A schedule as it is typed in, judged by the rules that the API has."""
+
+    context = forms.CharField(widget=forms.Textarea, initial="{}", help_text="A JSON object.")
+    reason = forms.CharField(required=False, help_text="Why; it is kept.")
+
+    class Meta:
+        model = Schedule
+        fields = (
+            "name", "component_name", "workflow_name", "version", "context", "reference", "cron", "interval_seconds",
+            "time_zone", "misfire", "enabled",
+        )  # fmt: skip
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk is not None:
+            self.initial["context"] = dump(self.instance.context)
+
+    def clean_context(self) -> Any:
+        """This will read the JSON strictly."""
+        try:
+            return strict_json.parse(self.cleaned_data["context"].encode(errors="surrogatepass"))
+        except strict_json.InvalidJson as error:
+            raise ValidationError(error.message) from None
+
+    def clean(self) -> dict[str, Any]:
+        """This will ask the rules, once every field can be read."""
+        said = super().clean() or self.cleaned_data
+        if self.errors:
+            return said
+        begins = self.instance.begins_at or timezone.now()
+        values = {name: value for name, value in said.items() if name != "reason"}
+        name = values.pop("name", self.instance.name)
+        try:
+            schedules.check(Schedule(name=name, begins_at=begins, **values), at=timezone.now())
+        except schedules.BadSchedule as bad:
+            for fault in bad.faults:
+                self.add_error(fault.field, fault.message)
+        return said
+
+
+@admin.register(Schedule)
+class ScheduleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Schedules: added, changed and switched here by operators; what they start goes through the door."""
+
+    form = _ScheduleForm
+    paginator = _BoundedPaginator
+    show_full_result_count = False
+    list_display = (
+        "name", "component_name", "workflow_name", "cron", "interval_seconds", "time_zone", "enabled", "next_at",
+        "last_at", "last_outcome",
+    )  # fmt: skip
+    list_filter = ("enabled", "misfire")
+    search_fields = ("name", "component_name")
+    ordering = ("name",)
+    actions = ("enable", "disable")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """This will let operators add schedules."""
+        return person_of(request.user).is_operator
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """This will let operators change schedules."""
+        return person_of(request.user).is_operator
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """This will refuse to delete: what is not needed is disabled, and who had it when stays known."""
+        return False
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """This will keep the name of a schedule, and tell of its next runs."""
+        return ("name", "next_runs") if obj is not None else ()
+
+    @admin.display(description="Next runs")
+    def next_runs(self, obj: Schedule) -> str:
+        """This will name the next moments."""
+        zone = read_zone(obj.time_zone)
+        runs = schedules.next_runs(obj)
+        return ", ".join(f"{one.astimezone(zone):%a %Y-%m-%d %H:%M:%S %Z}" for one in runs) or "none: it is disabled"
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """This will keep it by the rules, and who did it."""
+        try:
+            schedules.keep(obj, by=person_of(request.user).username, reason=form.cleaned_data.get("reason", ""))
+        except schedules.Changed:
+            messages.error(request, "Somebody else has just changed it: nothing was saved. Look at it again.")
+
+    @admin.action(description="Enable")
+    def enable(self, request: HttpRequest, rows: Any) -> None:
+        """This will switch them on."""
+        self._switch(request, rows, on=True)
+
+    @admin.action(description="Disable")
+    def disable(self, request: HttpRequest, rows: Any) -> None:
+        """This will switch them off."""
+        self._switch(request, rows, on=False)
+
+    def _switch(self, request: HttpRequest, rows: Any, *, on: bool) -> None:
+        person = person_of(request.user)
+        if not person.is_operator:
+            messages.error(request, "Only operators do this.")
+            return
+        for row in rows[:_INLINE]:
+            schedules.switch(row.pk, on=on, by=person.username, reason="From the admin")
+        messages.success(request, "Enabled." if on else "Disabled.")
 
 
 @admin.register(ApiToken)

@@ -8,8 +8,18 @@ import pytest
 from django.contrib import admin
 from django.contrib.auth.models import Group, User
 from django.test import Client
+from django.urls import reverse
 
-from workflows.models import ApiToken, HumanTask, LoggedEvent, OutboxMessage, TaskInstance, WorkflowInstance
+from workflows.models import (
+    ApiToken,
+    ControlRecord,
+    HumanTask,
+    LoggedEvent,
+    OutboxMessage,
+    Schedule,
+    TaskInstance,
+    WorkflowInstance,
+)
 from workflows.runtime.handling import handle
 from workflows.runtime.inbound import read_event
 from workflows.runtime.publishing import publish_template
@@ -152,3 +162,33 @@ def test_a_new_token_is_shown_once(boss: Client) -> None:
     assert token.digest not in shown
     text = shown.split("shown only now: ")[1].split("<")[0].strip()
     assert ApiToken.digest_of(text) == token.digest
+
+
+def test_a_schedule_is_added_changed_and_switched_by_the_rules(client, db):
+    admin = User.objects.create_superuser("root", password="x")
+    client.force_login(admin)
+    form = {
+        "name": "nightly", "component_name": "C", "context": '{"a": 1}', "reference": "{name}-{date}",
+        "cron": "30 2 * * *", "time_zone": "Europe/Berlin", "misfire": "once", "enabled": "on", "reason": "Audit",
+    }  # fmt: skip
+    add = reverse("admin:workflows_schedule_add")
+
+    bad = client.post(add, {**form, "cron": "x", "context": "{"})
+    worse = client.post(add, {**form, "reference": "same"})
+    assert bad.status_code == worse.status_code == 200
+    assert "same reference" in worse.content.decode()
+    assert client.post(add, form).status_code == 302
+
+    schedule = Schedule.objects.get()
+    assert (schedule.context, schedule.changed_by, schedule.next_at is not None) == ({"a": 1}, "root", True)
+    change = reverse("admin:workflows_schedule_change", args=[schedule.pk])
+    assert "Next runs" in client.get(change).content.decode()
+    assert client.post(change, {**form, "cron": "0 3 * * *"}).status_code == 302
+    rows = reverse("admin:workflows_schedule_changelist")
+    client.post(rows, {"action": "disable", "_selected_action": [schedule.pk]})
+    schedule.refresh_from_db()
+    assert (schedule.cron, schedule.enabled, schedule.next_at) == ("0 3 * * *", False, None)
+    said = ControlRecord.objects.order_by("id").values_list("action", "reason")
+    assert list(said) == [
+        ("SCHEDULE_ADDED", "Audit"), ("SCHEDULE_CHANGED", "Audit"), ("SCHEDULE_DISABLED", "From the admin"),
+    ]  # fmt: skip

@@ -59,12 +59,18 @@ def test_answers_are_as_described(
 ):
     instance = start(SERVICE_TASK, HUMAN_TASK)
     task = HumanTask.objects.get(instance=instance["id"]).pk
+    body = {"name": "nightly", "component_name": "C", "reference": "{moment}", "cron": "30 2 * * *"}
+    added = operator.post("schedules/", body).json
+    wish = operator.post("engine/retry-failed/", {"reason": "r"})
+    jsonschema.validate(wish.json, schema_of(description, "/api/v1/engine/retry-failed/", "post", 202))
     names = {"{instance_id}": instance["id"], "{human_task_id}": str(task), "{queue}": "charge_queue"}
+    names["{schedule_id}"] = str(added["id"])
     service.post("events/", message(instance, "TaskFailed", error={"code": "x"}))
     service.post("events/", message(instance))
     paths = [
         "templates/", "instances/", "instances/{instance_id}/", "instances/{instance_id}/history/",
         "instances/{instance_id}/commands/", "human-tasks/", "human-tasks/{human_task_id}/", "quarantine/", "me/",
+        "engine/", "engine/log/", "schedules/", "schedules/{schedule_id}/",
         "queues/", "queues/{queue}/", "outbox/",
     ]  # fmt: skip
 

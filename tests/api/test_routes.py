@@ -13,7 +13,8 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from tests.api.callers import HUMAN_TASK, ROLES, SERVICE_TASK, Caller
 from workflows.api.base import ApiView
 from workflows.api.permissions import RULES
-from workflows.models import HumanTask, QuarantinedMessage
+from workflows.models import HumanTask, QuarantinedMessage, Schedule
+from workflows.runtime import schedules
 
 OUTSIDE = {
     "healthz": "anybody: it says that the process lives",
@@ -95,6 +96,21 @@ EXPECTED: dict[tuple[str, str], dict[str, dict[str, int]]] = {
         for rest in ("resubmit", "discard")
     },
     **{("POST", f"callbacks/{{missing}}/{rest}"): {"": dict.fromkeys(ROLES, 404)} for rest in ("", "progress/")},
+    ("GET", "engine/"): {"": dict.fromkeys(ROLES, 2)},
+    ("GET", "engine/log/"): {"": OVERSEE},
+    ("GET", "schedules/"): {"": OVERSEE},
+    ("GET", "schedules/{schedule}/"): {"own": OVERSEE, "missing": OVERSEE_MISSING},
+    **{
+        ("POST", path): {"": {**OVERSEE_MISSING, "operator": 4, "auditor": 403, "admin": 4}}
+        for path in ("engine/pause/", "engine/resume/", "engine/retry-failed/", "schedules/")
+    },
+    **{
+        ("POST", f"schedules/{{schedule}}/{rest}"): {
+            "own": {**OVERSEE_MISSING, "operator": 4, "auditor": 403, "admin": 4},
+            "missing": OVERSEE_MISSING,
+        }
+        for rest in ("", "enable/", "disable/")
+    },
     ("GET", "me/"): {"": dict.fromkeys(ROLES, 2)},
     ("GET", "schema/"): {"": dict.fromkeys(ROLES, 2)},
     ("GET", "docs/"): {"": dict.fromkeys(ROLES, 2)},
@@ -164,6 +180,10 @@ def things(start: Callable[..., dict[str, Any]]) -> dict[str, dict[str, str]]:
         received_at="2026-01-01T00:00:00Z", source="test", body="{", body_bytes=1, code="invalid_json", reason="broken"
     )
 
+    scheduled = schedules.keep(
+        Schedule(name="nightly", component_name="C", reference="{moment}", cron="30 2 * * *", context={}), by="test"
+    )
+
     def named(instance: dict[str, Any]) -> dict[str, str]:
         return {
             "template": str(WorkflowInstance.objects.get(pk=instance["id"]).template_id),
@@ -171,6 +191,7 @@ def things(start: Callable[..., dict[str, Any]]) -> dict[str, dict[str, str]]:
             "human_task": str(HumanTask.objects.get(instance=instance["id"]).pk),
             "message": str(quarantined.pk),
             "queue": "charge_queue",
+            "schedule": str(scheduled.pk),
         }
 
     missing = str(uuid.uuid4())
@@ -180,6 +201,7 @@ def things(start: Callable[..., dict[str, Any]]) -> dict[str, dict[str, str]]:
         "human_task": missing,
         "message": "987654321",
         "queue": "no/queue",
+        "schedule": "987654321",
     }
     return {"own": named(own), "other": named(other), "missing": nothing, "": nothing}
 

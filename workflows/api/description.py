@@ -31,14 +31,15 @@ _MEANINGS: Mapping[int, str] = {
     415: "The body is no JSON.",
     422: "The Idempotency-Key was used for another request.",
     500: "Our fault; the log has it under the request id.",
-    503: "The database does not answer at the moment.",
+    503: "The database does not answer at the moment, or the engine is paused.",
 }
-_DONE = {200: "Done.", 201: "Made."}
+_DONE = {200: "Done.", 201: "Made.", 202: "Begun."}
 _KEY: Mapping[str, Any] = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[ -~]+$"}
 _PATHS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "instance_id": ("The instance's id.", {"type": "string", "format": "uuid"}),
     "template_id": ("The template version's id.", {"type": "string", "format": "uuid"}),
     "human_task_id": ("The task's id; it stands for one attempt.", {"type": "string", "format": "uuid"}),
+    "schedule_id": ("The schedule's id.", {"type": "integer", "minimum": 1}),
     "message_id": ("The quarantined message's id.", {"type": "integer", "minimum": 1}),
     "stage_name": ("The stage.", {"type": "string", "minLength": 1}),
     "task_name": ("The task.", {"type": "string", "minLength": 1}),
@@ -55,6 +56,8 @@ _TAGS = (
     ("outbox", "Queues", "Messages that are not sent yet."),
     ("human-tasks", "People's tasks", "The inbox."),
     ("quarantine", "Quarantine", "Messages that could not be read or matched."),
+    ("engine", "Engine", "Pausing, resuming, retrying all that failed."),
+    ("schedules", "Schedules", "What is started by itself, and when."),
     ("", "About", "Who you are; this description."),
 )
 TAGS = [{"name": name, "description": about} for path, name, about in _TAGS if path != "outbox"]

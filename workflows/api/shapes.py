@@ -8,7 +8,9 @@ from typing import Any
 from workflows.api import bodies, problems
 from workflows.definitions import search
 from workflows.engine.lifecycle import InstanceState, MessageState, QuarantineState, StageState, TaskState
+from workflows.models import Misfire
 from workflows.runtime.backlog import Why
+from workflows.runtime.pausing import EngineState
 
 Schema = Mapping[str, Any]
 
@@ -480,6 +482,69 @@ SCHEMAS: Mapping[str, Any] = {
         }
     ),
     "UnsentPage": _page("UnsentMessage"),
+    "Engine": _object(
+        {
+            "state": {**_one_of(EngineState), "description": "PAUSING: paused, and some steps still run."},
+            "paused_at": MAYBE_MOMENT,
+            "paused_by": MAYBE_TEXT,
+            "reason": MAYBE_TEXT,
+            "running_steps": {**NUMBER, "description": "In-process steps that still run, while it is paused."},
+            "retry": {"oneOf": [ref("BulkRetry"), {"type": "null"}]},
+        }
+    ),
+    "BulkRetry": _object(
+        {
+            "id": ID,
+            "asked_by": TEXT,
+            "asked_at": MOMENT,
+            "reason": TEXT,
+            "filters": OBJECT,
+            "count": {**NUMBER, "description": "How many instances are meant."},
+            "done": {**NUMBER, "description": "How many were seen to."},
+            "retried": NUMBER,
+            "refused": {**NUMBER, "description": "Could not be retried; the history of each says why."},
+            "finished_at": MAYBE_MOMENT,
+            "left": {**FLAG, "description": "Whether more match than were asked for; only in the first answer."},
+        },
+        optional=("left",),
+    ),
+    "ControlRecord": _object(
+        {
+            "at": MOMENT,
+            "actor": TEXT,
+            "action": TEXT,
+            "subject": MAYBE_TEXT,
+            "reason": MAYBE_TEXT,
+            "data": MAYBE_OBJECT,
+        }
+    ),
+    "ControlPage": _page("ControlRecord"),
+    "Schedule": _object(
+        {
+            "id": NUMBER,
+            "name": TEXT,
+            "enabled": FLAG,
+            "component_name": TEXT,
+            "workflow_name": MAYBE_TEXT,
+            "version": {"type": ["integer", "null"], "minimum": 1},
+            "context": OBJECT,
+            "reference": TEXT,
+            "cron": MAYBE_TEXT,
+            "interval_seconds": {"type": ["integer", "null"], "minimum": 1},
+            "time_zone": TEXT,
+            "misfire": _one_of(Misfire),
+            "next_runs": {**_list(MOMENT), "description": "The next starts; none while it is disabled."},
+            "last_run": {
+                "oneOf": [
+                    _object({"at": MOMENT, "outcome": TEXT, "reason": MAYBE_TEXT, "instance_id": MAYBE_TEXT}),
+                    {"type": "null"},
+                ]
+            },
+            "changed_by": TEXT,
+            "changed_at": MOMENT,
+        }
+    ),
+    "SchedulePage": _page("Schedule"),
     "Me": _object(
         {
             "username": TEXT,

@@ -6,6 +6,7 @@ from workflows.api import (
     actions,
     callbacks,
     docs,
+    engine,
     events,
     history,
     human_tasks,
@@ -17,6 +18,7 @@ from workflows.api import (
     quarantine_bulk,
     queue_states,
     queues,
+    schedules,
     schema,
     templates,
 )
@@ -26,6 +28,7 @@ app_name = "api"
 _INSTANCE = "instances/<str:instance_id>/"
 _TASK = f"{_INSTANCE}tasks/<str:stage_name>/<str:task_name>/"
 _HUMAN_TASK = "human-tasks/<str:human_task_id>/"
+_SCHEDULE = "schedules/<int:schedule_id>/"
 _QUARANTINED = "quarantine/<int:message_id>/"
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -69,6 +72,15 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path(_QUARANTINED, quarantine.Quarantined.as_view(), name="quarantined"),
     path(f"{_QUARANTINED}resubmit/", quarantine.ResubmitQuarantined.as_view(), name="quarantined-resubmit"),
     path(f"{_QUARANTINED}discard/", quarantine.DiscardQuarantined.as_view(), name="quarantined-discard"),
+    path("engine/", engine.Engine.as_view(), name="engine"),
+    path("engine/pause/", engine.PauseEngine.as_view(), name="engine-pause"),
+    path("engine/resume/", engine.ResumeEngine.as_view(), name="engine-resume"),
+    path("engine/retry-failed/", engine.RetryFailed.as_view(), name="engine-retry-failed"),
+    path("engine/log/", engine.EngineLog.as_view(), name="engine-log"),
+    path("schedules/", schedules.Schedules.as_view(), name="schedules"),
+    path(_SCHEDULE, schedules.OneSchedule.as_view(), name="schedule"),
+    path(f"{_SCHEDULE}enable/", schedules.EnableSchedule.as_view(), name="schedule-enable"),
+    path(f"{_SCHEDULE}disable/", schedules.DisableSchedule.as_view(), name="schedule-disable"),
     path("me/", me.Me.as_view(), name="me"),
     path("schema/", schema.Schema.as_view(), name="schema"),
     path("docs/", docs.Docs.as_view(), name="docs"),
