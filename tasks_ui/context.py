@@ -11,6 +11,7 @@ from django.db import connection
 from tasks_ui.visitors import who
 from workflows.conf import settings
 from workflows.models import HumanTask, Person, WorkflowInstance
+from workflows.runtime import pausing
 
 _CAP = 100
 
@@ -25,6 +26,8 @@ def shell(request: Any, here: str = "") -> dict[str, Any]:
     return {
         **values,
         "person": person,
+        # What this process knows costs nothing; how many steps run is only asked while it is paused.
+        "standing": pausing.standing() if pausing.known.now() is not None else None,
         "role": _role(person),
         "sees_quarantine": person.is_operator or person.is_auditor,
         "name": user.get_full_name() or person.username,

@@ -7,7 +7,9 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
 from django.utils import timezone
+from django.utils.http import urlencode
 from django.views.decorators.http import require_safe
 
 from tasks_ui import words
@@ -42,6 +44,7 @@ def instances(request: Any) -> HttpResponse:
         "strip": _strip(request.person, query.countable(request.person, filters, looked), filters),
         "orderings": query.ORDERINGS,
         "cap": settings.COUNT_CAP,
+        "retry_all": _retry_all(filters, found) if request.person.is_operator else "",
     }
     if request.headers.get("X-Fragment") == "live":
         return render(request, "tasks_ui/_instances.html", values)
@@ -58,6 +61,13 @@ def _strip(person: Person, kept: Any, filters: query.Filters) -> list[dict[str, 
     shown = [health for health in counts.HEALTHS if health not in ("cancelled", "rolled_back") or found[health]]
     parts = [{"health": health, "sign": words.health_sign(health), "count": found[health]} for health in shown]
     return [{"health": "", "sign": words.Sign("", "instances", "All"), "count": sum(found.values())}, *parts]
+
+
+def _retry_all(filters: query.Filters, found: list[Any]) -> str:
+    # Only where those that are shown are those that would be retried.
+    if filters.health != "failed" or not found or not filters.values.keys() <= {"component_name", "workflow_name", "q"}:
+        return ""
+    return f"{reverse('engine')}?{urlencode(filters.values)}#retry"
 
 
 def _with_shown(request: HttpRequest, rows: Any, first: list[Any]) -> list[Any]:

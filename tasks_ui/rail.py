@@ -1,4 +1,4 @@
-"""The rail by itself, for its counts to be kept up to date."""
+"""The rail and the banner by themselves, to be kept up to date."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ from tasks_ui.visitors import signed_in
 @signed_in
 @require_safe
 def rail(request: Any) -> HttpResponse:
-    """Show the rail as the page `?here=` has it."""
-    return render(request, "tasks_ui/_rail.html", {"shell": context.shell(request, request.GET.get("here", "")[:40])})
+    """Show the rail as the page `?here=` has it, and whether the engine is paused."""
+    return render(request, "tasks_ui/_shell.html", {"shell": context.shell(request, request.GET.get("here", "")[:40])})

@@ -6,7 +6,7 @@ The pages for work stand in `work_urls`: `inbox/` (inbox), `tasks/<uuid>/…` (t
 
 from django.urls import URLPattern, URLResolver, include, path
 
-from tasks_ui import instance, instances, overview, quarantine, queues, rail, search, signin
+from tasks_ui import engine, instance, instances, overview, quarantine, queues, rail, search, signin
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", overview.overview, name="overview"),
@@ -20,6 +20,11 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("queues/", queues.queues, name="queues"),
     # A queue's name may hold a slash.
     path("queues/<path:name>/", queues.queue, name="queue"),
+    path("engine/", engine.engine, name="engine"),
+    path("engine/pause/", engine.pause, name="engine_pause"),
+    path("engine/resume/", engine.resume, name="engine_resume"),
+    path("engine/retry-failed/", engine.retry_failed, name="engine_retry_failed"),
+    path("engine/schedules/<int:pk>/", engine.switch_schedule, name="switch_schedule"),
     path("quarantine/", quarantine.quarantine, name="quarantine"),
     path("quarantine/see-to/", quarantine.see_to, name="see_to"),
     path("quarantine/<int:pk>/", quarantine.quarantined, name="quarantined"),

@@ -18,7 +18,7 @@ class Place:
 NAMES = (
     "sign-in", "overview", "instances", "instance", "failed", "timeline", "history", "data", "tasks", "messages",
     "act", "inbox", "task", "templates", "template", "publish", "start", "start-form", "quarantine",
-    "quarantined", "queues", "queue", "not-found",
+    "quarantined", "queues", "queue", "engine", "not-found",
 )  # fmt: skip
 
 
@@ -68,6 +68,7 @@ def furnish(office: Office) -> dict[str, Place]:
         Place("quarantined", "/quarantine/1/", "admin", ("button", "Hand in again")),
         Place("queues", "/queues/", action=("link", "make_food_queue")),
         Place("queue", "/queues/make_food_queue/"),
+        Place("engine", "/engine/", action=("button", "Pause everything")),
         Place("not-found", "/instances/00000000-0000-0000-0000-000000000000/"),
     )
     assert tuple(place.name for place in places) == NAMES

@@ -15,6 +15,7 @@ PAGES = {
     "search": ("ok", "ok", "ok", "ok", "ok"),
     "rail": ("ok", "ok", "ok", "ok", "ok"),
     "queues": ("ok", "ok", "ok", "forbidden", "forbidden"),
+    "engine": ("ok", "ok", "ok", "forbidden", "forbidden"),
     "quarantine": ("ok", "ok", "ok", "forbidden", "forbidden"),
     "inbox": ("ok", "ok", "ok", "ok", "forbidden"),
     "templates": ("ok", "ok", "ok", "hidden", "ok"),
@@ -31,6 +32,10 @@ ABOUT_ONE = {  # Pages of one thing: who sees it is tested with the thing.
     "queue": "operators and auditors",
     "quarantined": "operators and auditors",
     "see_to": "operators",
+    "engine_pause": "operators",
+    "engine_resume": "operators",
+    "engine_retry_failed": "operators",
+    "switch_schedule": "operators",
     "resubmit": "operators",
     "discard": "operators",
 }
