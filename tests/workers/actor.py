@@ -14,7 +14,8 @@ from django.db.models import Count
 
 from tests.benchmarks.as_site import settings  # noqa: F401  (first of all)
 from workflows.engine import commands as c
-from workflows.models import Deadline, LoggedEvent, OutboxMessage, WorkflowInstance
+from workflows.models import Deadline, LoggedEvent, OutboxMessage, Schedule, WorkflowInstance
+from workflows.runtime import pausing, schedules
 from workflows.runtime.asking import Asked, Reference
 from workflows.runtime.handling import handle
 from workflows.runtime.publishing import publish_template
@@ -89,6 +90,28 @@ def disagreements() -> list[str]:
     return [str(found) for instance in WorkflowInstance.objects.all() for found in check_history(instance)]
 
 
+def pause() -> dict[str, Any]:
+    standing = pausing.pause(by="tests", reason="A test.")
+    return {"state": str(standing.state), "steps": standing.running_steps}
+
+
+def standing() -> dict[str, Any]:
+    found = pausing.standing()
+    return {"state": str(found.state), "steps": found.running_steps}
+
+
+def resume() -> None:
+    pausing.resume(by="tests")
+
+
+def schedule(*, name: str, workflow: str, seconds: int) -> None:
+    """Start an instance every so many seconds, also more often than people may."""
+    schedules.LEAST_INTERVAL = 1
+    row = Schedule(name=name, component_name="WORKERS", workflow_name=workflow, reference="{moment}", context={})
+    row.interval_seconds = seconds
+    schedules.keep(row, by="tests")
+
+
 _ACTS = {
     function.__name__: function
     for function in (
@@ -103,6 +126,10 @@ _ACTS = {
         events,
         hang_up,
         disagreements,
+        pause,
+        standing,
+        resume,
+        schedule,
     )
 }
 
