@@ -108,6 +108,11 @@ class Cast:
         """Have a queue deleted."""
         self.broker_services[queue].delete_queue(seconds)
 
+    @property
+    def in_hand(self) -> int:
+        """Give how many messages services have taken and not acknowledged: when they end, these go back."""
+        return sum(service.in_hand for service in self.broker_services.values())
+
     def depths(self) -> dict[str, Depth] | None:
         """Ask the broker what waits in the queues; None where there is none."""
         if not self._system.inbound:

@@ -133,6 +133,11 @@ class AmqpService(threading.Thread):
         self.failure: BaseException | None = None
         self.deleted = 0
 
+    @property
+    def in_hand(self) -> int:
+        """Give how many messages it has taken and not acknowledged yet."""
+        return self._unacknowledged
+
     def delete_queue(self, seconds: float) -> None:
         """Have the queue deleted once it is empty, and leave it missing for so long."""
         self._delete_for = seconds

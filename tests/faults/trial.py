@@ -215,6 +215,8 @@ def undrained(trial: Trial, cast: Cast) -> Iterator[str]:
     for queue, depth in (cast.depths() or {}).items():
         if depth.ready:
             yield f"{depth.ready} messages wait in {queue}"
+    if cast.in_hand:
+        yield f"services have {cast.in_hand} messages in hand"
 
 
 def states(url: str) -> dict[str, int]:
