@@ -136,7 +136,7 @@ class AmqpService(threading.Thread):
     @property
     def in_hand(self) -> int:
         """Give how many messages it has taken and not acknowledged yet."""
-        return self._unacknowledged
+        return max(0, self._unacknowledged)
 
     def delete_queue(self, seconds: float) -> None:
         """Have the queue deleted once it is empty, and leave it missing for so long."""
