@@ -126,12 +126,21 @@ def measure(*, instances: int) -> dict[str, Any]:
     assignee, _ = users.get_or_create(username="rider")
     assignee.groups.add(apps.get_model("auth", "Group").objects.get(name="delivery_executive"))
     lists = ("/api/v1/instances/", "/instances/")
-    found = _views(users.get(username="benchmark"), [f"{path}?{query}" for path in lists for query in SEARCHES.values()])
+    found = _views(
+        users.get(username="benchmark"), [f"{path}?{query}" for path in lists for query in SEARCHES.values()]
+    )
     api = {f"search {name}": found[f"/api/v1/instances/?{query}"] for name, query in SEARCHES.items()}
     page = {f"search page {name}": found[f"/instances/?{query}"] for name, query in SEARCHES.items()}
     slowest = {"search": max(api.values()), "search page": max(page.values())}
     own = {f"own {path}": took for path, took in _views(assignee, OWN_PAGES).items()}
-    return {"event": statistics.median(times), **_views(users.get(username="benchmark"), PAGES), **own, **api, **page, **slowest}
+    return {
+        "event": statistics.median(times),
+        **_views(users.get(username="benchmark"), PAGES),
+        **own,
+        **api,
+        **page,
+        **slowest,
+    }
 
 
 def _views(user: Any, pages: Sequence[str]) -> dict[str, float]:

@@ -14,11 +14,11 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-import tests.benchmarks.as_site  # noqa: F401
 from django.contrib.auth.models import Group
 from django.db import connection, transaction
 from django.utils import timezone
 
+import tests.benchmarks.as_site  # noqa: F401
 from workflows.engine.commands import StartWorkflow
 from workflows.models import LoggedEvent, TaskInstance, WorkflowInstance
 from workflows.runtime.asking import Asked, Reference
@@ -26,7 +26,7 @@ from workflows.runtime.handling import handle
 from workflows.runtime.publishing import publish_template
 from workflows.runtime.replay import check_history
 from workflows.steps import Chain, begin, step, workflow
-from workflows.steps.chain import chain
+from workflows.steps.links import chain
 from workflows.steps.runner import StepRunner
 
 STEPS = 100

@@ -12,7 +12,7 @@ from django.contrib.auth.models import Group
 
 from tests.builders import human, retry, service, stage, step, undo, workflow
 from tests.faults.world import SWEPT, World
-from workflows.steps.step import Done, StepTask, Waiting
+from workflows.steps import Done, StepTask, Waiting
 from workflows.steps.step import step as registered
 
 REF = "R-1"

@@ -1,10 +1,12 @@
 """Steps: small pieces of work that run inside the orchestrator, in the transaction that records them."""
 
 from workflows.steps.callback import callbackstep
-from workflows.steps.chain import Chain, begin, conditional, focus, group, inputstep
+from workflows.steps.chain import conditional, focus, group, inputstep
 from workflows.steps.flows import PythonWorkflow, Target, discover, workflow
+from workflows.steps.links import Chain, Step, begin
 from workflows.steps.observers import Seen, TurnRound, guard, listener
-from workflows.steps.step import Done, Failed, Retry, Skipped, Step, StepTask, Waiting, retrystep, step
+from workflows.steps.outcomes import Done, Failed, Skipped, StepTask, Waiting
+from workflows.steps.step import Retry, retrystep, step
 
 __all__ = [
     "Chain",

@@ -18,7 +18,9 @@ from typing import Any
 
 from workflows.conf import settings
 from workflows.runtime import callbacks
-from workflows.steps.step import Done, Failed, Outcome, Perform, Step, StepFunction, StepTask, Waiting, performing, step
+from workflows.steps.links import Step
+from workflows.steps.outcomes import Done, Failed, Outcome, Perform, StepFunction, StepTask, Waiting
+from workflows.steps.step import performing, step
 
 PATH = "/api/v1/callbacks/{token}/"
 

@@ -12,78 +12,17 @@ Each gives what can stand in a chain, also within one another (but people and wa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from workflows.definitions.schema import FailurePolicy, RetryPolicy
+from workflows.steps.links import Chain, Input, Link, Step, Wrap, chain
+from workflows.steps.outcomes import Done, Failed, Outcome, Perform, Skipped, StepTask, Waiting
 from workflows.steps.state import copy_of
-from workflows.steps.step import Done, Failed, Outcome, Perform, Skipped, Step, StepTask, Waiting
+from workflows.steps.step import remember
 
 Predicate = Callable[[dict[str, Any]], bool]
-Wrap = Callable[[Perform], Perform]
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """One step in a chain, with what is wrapped around it here, from the inside out."""
-
-    step: Step
-    wraps: tuple[Wrap, ...] = ()
-
-    @property
-    def title(self) -> str:
-        """This will give what people read."""
-        return self.step.title
-
-    def perform(self) -> Perform:
-        """This will give what is run: the step with all that is wrapped around it."""
-        run = self.step.perform
-        for wrap in self.wraps:
-            run = wrap(run)
-        return run
-
-
-@dataclass(frozen=True, slots=True)
-class Input:
-    """A human task in a chain. `keys` are those of a HUMAN task of a template."""
-
-    title: str
-    keys: Mapping[str, Any] = field(default_factory=dict)
-
-
-Element = Link | Input
-
-
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """Elements in their order. `>>` gives a longer one; a chain never changes."""
-
-    elements: tuple[Element, ...] = ()
-
-    def __rshift__(self, after: Step | Chain | Element) -> Chain:
-        """This will give this chain with what follows it."""
-        return Chain(self.elements + chain(after).elements)
-
-    def __iter__(self) -> Iterator[Element]:
-        return iter(self.elements)
-
-
-begin = Chain()
-"""The empty chain, to begin with."""
-
-
-def chain(what: Step | Chain | Element | Sequence[Any]) -> Chain:
-    """This will give a chain of whatever can stand in one. Raises TypeError."""
-    if isinstance(what, Chain):
-        return what
-    if isinstance(what, Step):
-        return Chain((Link(what),))
-    if isinstance(what, Link | Input):
-        return Chain((what,))
-    if isinstance(what, list | tuple):
-        return Chain(tuple(element for one in what for element in chain(one)))
-    raise TypeError(f"{what!r} is no step: decorate it with @step(…).")
 
 
 def inputstep(
@@ -168,8 +107,6 @@ def group(
 
     Its undoing is that of its steps, newest first. `name` is its dotted name. None of its steps may wait.
     """
-    from workflows.steps.step import remember
-
     links = [element for element in chain(steps) if isinstance(element, Link)]
     if len(links) != len(chain(steps).elements):
         raise TypeError(f"{title!r}: people are waited for; they cannot stand in a group.")
@@ -189,8 +126,6 @@ def group(
 
 
 def _undoing_together(title: str, name: str, steps: Sequence[Step]) -> Step:
-    from workflows.steps.step import remember
-
     perform = _one_after_another([step.perform for step in steps], [step.title for step in steps])
     return remember(Step(_named(name), name=f"{name}_undo", title=f"Undo: {title}", perform=perform))
 

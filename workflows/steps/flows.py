@@ -21,8 +21,8 @@ from django.utils.module_loading import autodiscover_modules
 
 from workflows.conf import settings
 from workflows.definitions.schema import FailurePolicy, RetryPolicy
-from workflows.steps.chain import Chain, Element, Input, Link, chain
-from workflows.steps.step import Step, name_of, remember
+from workflows.steps.links import Chain, Element, Input, Link, Step, chain
+from workflows.steps.step import name_of, remember
 
 STAGE = "STEPS"
 

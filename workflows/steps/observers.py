@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workflows.steps.step import Outcome, StepTask
+from workflows.steps.outcomes import Outcome, StepTask
 
 logger = logging.getLogger(__name__)
 

@@ -27,8 +27,9 @@ from workflows.runtime.workers import Worker
 from workflows.steps.atomicity import TransactionEnded, inside_its_transaction
 from workflows.steps.flows import discover
 from workflows.steps.observers import Seen, Turned, UnknownObserver, ask, chosen
+from workflows.steps.outcomes import Done, Outcome, Skipped, StepTask, Waiting
 from workflows.steps.state import BadState, copy_of, kept
-from workflows.steps.step import Done, Outcome, Skipped, StepTask, UnknownStep, Waiting, find
+from workflows.steps.step import UnknownStep, find
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""What a step is: a function with a title and policies, what it is told, what it may answer.
+"""Registers steps: functions with a title and policies.
 
     @step("Score the risk", retry=Retry(max_attempts=3), compensate=release_limit)
     def score_risk(state: dict) -> dict:
@@ -14,75 +14,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import update_wrapper
 from typing import Any
 
 from workflows.definitions.schema import FailurePolicy, RetryPolicy
+from workflows.steps.links import Step
+from workflows.steps.outcomes import Done, Failed, Outcome, Perform, Skipped, StepFunction, StepTask, Waiting
 
 Retry = RetryPolicy
 FOR_EVER = 1_000_000
 """So many attempts are for ever."""
-
-
-@dataclass(frozen=True, slots=True)
-class StepTask:
-    """What a step is told: whose turn it is, the context, and, after a wait, the signal that came and its own memory.
-
-    `output` is that of the task that a compensation undoes, None where it may have had none (`possible`); `woken` tells
-    a signal without a payload from none.
-    """
-
-    instance_id: str
-    business_ref_no: str
-    stage_name: str
-    task_name: str
-    attempt: int
-    context: Mapping[str, Any]
-    compensation: bool = False
-    signal: Any = None
-    memory: Any = None
-    output: Mapping[str, Any] | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    possible: bool = False
-    position: int = 0
-    woken: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The step is done; `output` is merged into the context."""
-
-    output: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """The step goes on when a Signal of this name comes: it is called again with the payload and its `memory`."""
-
-    signal: str
-    memory: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """The attempt failed; the task's retry and failure policies apply. What the step wrote is undone."""
-
-    code: str
-    message: str = ""
-    details: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """The step has nothing to do this time: its task counts as done, and as skipped. What it wrote is undone."""
-
-    reason: str = ""
-
-
-Outcome = Done | Waiting | Failed | Skipped
-Perform = Callable[[StepTask], Outcome]
-StepFunction = Callable[..., Any]
 
 
 class UnknownStep(LookupError):
@@ -90,44 +30,6 @@ class UnknownStep(LookupError):
 
     Put it into the `flows` module of an installed app, add its module to STEP_MODULES, or correct the template.
     """
-
-
-class Step:
-    """A registered step. Called, it is just its function, which is how tests of its work call it.
-
-    `perform` is what the runner calls. `a >> b` is a chain: see `workflows.steps.chain`.
-    """
-
-    def __init__(
-        self,
-        function: StepFunction,
-        *,
-        name: str,
-        title: str,
-        perform: Perform,
-        retry: RetryPolicy | None = None,
-        timeout_seconds: float | None = None,
-        compensate: Step | None = None,
-        after_failure: bool = False,
-        on_failure: FailurePolicy | None = None,
-    ) -> None:
-        self.function, self.name, self.title, self.perform = function, name, title, perform
-        self.retry, self.timeout_seconds = retry, timeout_seconds
-        self.compensate, self.after_failure, self.on_failure = compensate, after_failure, on_failure
-        update_wrapper(self, function)
-
-    def __call__(self, *values: Any, **named: Any) -> Any:
-        """This will call the function."""
-        return self.function(*values, **named)
-
-    def __rshift__(self, after: Any) -> Any:
-        """This will give the chain of this step and what follows it."""
-        from workflows.steps.chain import begin
-
-        return begin >> self >> after
-
-    def __repr__(self) -> str:
-        return f"<step {self.name}>"
 
 
 _registered: dict[str, Step] = {}
