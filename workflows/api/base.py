@@ -214,7 +214,7 @@ def refusal(said: Answer, **members: Any) -> Problem:
         for error in said.errors
     ]
     reason = said.reason or "The state does not allow this."
-    return Problem(said.code or "wrong_state", reason, errors=errors, **members)
+    return Problem(said.code or "wrong_state", reason, errors=errors, **said.details, **members)
 
 
 def read_id(text: str) -> uuid.UUID:
