@@ -167,6 +167,12 @@ def holders_of(
     return known
 
 
+def holder_told(instance: WorkflowInstance) -> dict[str, str]:
+    """This will give a holder as problem documents and lists name it."""
+    names = (instance.component_name, instance.workflow_name, instance.business_ref_no)
+    return Holder(str(instance.pk), *names).told()
+
+
 def release(
     rows: Collection[Subscription],
     *,
