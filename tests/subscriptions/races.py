@@ -61,7 +61,9 @@ def _judged(keys: list[list[str]], folder: Path) -> list[str]:
             found.append(f"{len(applied)} hold it")
             continue
         _, code, told = both[1 - applied[0]][number]
-        found.append("one holds it" if (code, told) == ("subscription_held", f"RACE-{number}-{applied[0]}") else f"{code} {told}")
+        found.append(
+            "one holds it" if (code, told) == ("subscription_held", f"RACE-{number}-{applied[0]}") else f"{code} {told}"
+        )
     return found
 
 

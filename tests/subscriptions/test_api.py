@@ -131,7 +131,7 @@ def test_which_workflows_may_start(nodes, caller_of):
     found = fits(client.get(f"subscriptions/{node.pk}/workflows/"), "SubscriptionWorkflows")["results"]
 
     named = {row["workflow_name"]: row for row in found}
-    assert list(named)[0] == "Create node"
+    assert next(iter(named)) == "Create node"
     assert (named["Validate node"]["may_start"], named["Validate node"]["beside"]) == (True, True)
     refused = named["Modify node"]
     assert (refused["may_start"], refused["code"]) == (False, "subscription_held")

@@ -203,7 +203,11 @@ def test_products_are_defined_once_and_changed_later(nodes, tmp_path):
     assert Product.objects.get(name="port").tag == "NET"
     with pytest.raises(subscriptions.InvalidProduct) as caught:
         subscriptions.define_product(" ", values_schema={"pattern": "a*"}, fixed_inputs=[1])
-    assert {problem.pointer for problem in caught.value.problems} == {"/name", "/values_schema/pattern", "/fixed_inputs"}
+    assert {problem.pointer for problem in caught.value.problems} == {
+        "/name",
+        "/values_schema/pattern",
+        "/fixed_inputs",
+    }
     file.write_text('{"name": "port", "colour": 1}')
     with pytest.raises(CommandError, match="/colour") as told:
         call_command("define_product", str(file))

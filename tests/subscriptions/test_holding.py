@@ -408,9 +408,7 @@ def test_workflows_for_other_products_are_neither_listed_nor_started(nodes):
     from workflows.models import Product, Subscription
 
     node = nodes.make()
-    other = Product.objects.create(
-        name="port", values_schema={}, fixed_inputs={}, created_at=AT, updated_at=AT
-    )
+    other = Product.objects.create(name="port", values_schema={}, fixed_inputs={}, created_at=AT, updated_at=AT)
     Subscription.objects.filter(pk=node.pk).update(product=other)
 
     assert "Modify node" not in {one.workflow_name for one in startable(node.pk)}

@@ -47,7 +47,9 @@ def test_two_processes_race_for_a_parent_and_its_child(nodes, tmp_path):
 def test_a_thousand_rounds_on_postgresql(postgresql_url):
     where = f"{__file__}::test_two_processes_race_for_one_subscription"
     # The child makes a folder of its own, and is no process of this run's xdist.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "TEST_DATA_DIR"))}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "TEST_DATA_DIR"))
+    }
     run = subprocess.run(
         [sys.executable, "-m", "pytest", where, "-p", "no:cacheprovider", "-p", "no:xdist", "--quiet", "--timeout=580"],
         env={**environment, "TEST_DATABASE_URL": postgresql_url, "RACE_ROUNDS": "1000"},

@@ -18,6 +18,7 @@ PAGES = {
     "quarantine": ("ok", "ok", "ok", "forbidden", "forbidden"),
     "inbox": ("ok", "ok", "ok", "ok", "forbidden"),
     "templates": ("ok", "ok", "ok", "hidden", "ok"),
+    "subscriptions": ("ok", "ok", "ok", "hidden", "ok"),
     "publish": ("ok", "forbidden", "ok", "forbidden", "forbidden"),
     "start": ("ok", "forbidden", "ok", "forbidden", "forbidden"),
 }
@@ -31,6 +32,9 @@ ABOUT_ONE = {  # Pages of one thing: who sees it is tested with the thing.
     "queue": "operators and auditors",
     "quarantined": "operators and auditors",
     "see_to": "operators",
+    "subscription": "whoever reads everything",
+    "subscription_unlock": "operators",
+    "subscription_note": "operators",
     "resubmit": "operators",
     "discard": "operators",
 }

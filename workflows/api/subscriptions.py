@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from django.http import HttpResponse
@@ -117,9 +117,7 @@ class SubscriptionVersions(SubscriptionView):
     def get(self, request: Request) -> HttpResponse:
         """This will list versions."""
         rows = SubscriptionVersion.objects.filter(subscription=self.subscription)
-        return answer(
-            paging.page(request._request, rows, keys=_NEWEST_VERSION, query=self.query, render=_version_json)
-        )
+        return answer(paging.page(request._request, rows, keys=_NEWEST_VERSION, query=self.query, render=_version_json))
 
 
 class SubscriptionDiff(SubscriptionView):
@@ -255,7 +253,7 @@ def _json(row: Subscription) -> dict[str, Any]:
     }
 
 
-def _related(keys: Sequence[Any]) -> list[str]:
+def _related(keys: Iterable[Any]) -> list[str]:
     return [str(key) for key in keys]
 
 

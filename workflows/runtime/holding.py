@@ -67,9 +67,7 @@ class Holding:
             return Rejected("precondition_failed", reason)
         if (refused := rules.may_not_start(definition, standing)) is not None:
             return refused
-        holder = Holder(
-            str(instance_id), definition.component_name, definition.workflow_name, command.business_ref_no
-        )
+        holder = Holder(str(instance_id), definition.component_name, definition.workflow_name, command.business_ref_no)
         if rules.takes(standing):
             self._take(key, holder, actor=actor)
         return None

@@ -55,7 +55,8 @@ def unlock(key: uuid.UUID, *, by: str, reason: str, at: dt.datetime | None = Non
 def _still_held(key: uuid.UUID) -> Answer:
     standing = holding.standing_of(key)
     said = held(standing) if standing is not None else None
-    assert said is not None
+    if said is None:
+        return Answer(Outcome.REFUSED, code="wrong_state", reason="Somebody else is at it just now. Look again.")
     reason = f"{said.reason} It has not ended: finish it, roll it back or cancel it."
     return Answer(Outcome.REFUSED, code=said.code, reason=reason, details=said.details)
 

@@ -46,9 +46,8 @@ def startable(key: uuid.UUID) -> list[Startable]:
     for pk, version in newest.values_list("pk", "version"):
         definition = definition_of(pk)
         refusal = rules.may_not_start(definition, standing)
-        if refusal is not None and refusal.code == "wrong_product":
+        if definition.target is None or (refusal is not None and refusal.code == "wrong_product"):
             continue
-        assert definition.target is not None
         found.append(
             Startable(
                 template_id=pk,
