@@ -6,6 +6,7 @@ import pytest
 
 from tests.subscriptions.conftest import AT
 from tests.subscriptions.flows import broken
+from workflows import failpoints
 from workflows.engine.commands import (
     CancelWorkflow,
     CompleteTaskByHand,
@@ -178,6 +179,36 @@ def test_a_half_made_one_can_be_terminated_after_its_creation_was_cancelled(node
     assert node.status == "terminated"
     assert node.terminated_at is not None
     assert nodes.start("Modify node", node.pk, name="B").code == "subscription_status"
+
+
+@pytest.mark.parametrize("point", ["before_write", "log_written", "before_commit"])
+def test_a_start_that_breaks_off_holds_nothing(nodes, point):
+    node = nodes.make()
+    failpoints.arm(f"{point}=raise", allowed=True)
+    try:
+        with pytest.raises(failpoints.Injected):
+            nodes.start("Modify node", node.pk, name="Berlin")
+    finally:
+        failpoints.arm(None, allowed=True)
+
+    assert nodes.node(node.pk).in_sync
+    assert kinds(node) == ["CREATED", "RELEASED"]
+    assert nodes.run("Modify node", node.pk, name="Berlin").state == "COMPLETED"
+
+
+def test_an_end_that_breaks_off_holds_on(nodes):
+    node = nodes.make()
+    holder = failed_modify(nodes, node)
+    failpoints.arm("before_commit=raise", allowed=True)
+    try:
+        with pytest.raises(failpoints.Injected):
+            nodes.ask(holder, CancelWorkflow(reason="enough"))
+    finally:
+        failpoints.arm(None, allowed=True)
+
+    assert nodes.node(node.pk).holder == holder
+    assert nodes.ask(holder, CancelWorkflow(reason="enough")).applied
+    assert nodes.node(node.pk).in_sync
 
 
 # --- Those that may run beside -----------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import sys
 import threading
 
 import pytest
-from django.db import connections
+from django.db import connections, transaction
 
 from tests.subscriptions import races
 from tests.subscriptions.conftest import AT
@@ -130,3 +130,18 @@ def test_unlocking_and_ending_at_once(nodes):
         assert ended.applied
         assert unlocked.code in (None, "subscription_held")
         assert Subscription.objects.get(pk=node.pk).in_sync
+
+
+@pytest.mark.skipif("TEST_DATABASE_URL" not in os.environ, reason="SQLite has one writer: all wait for it")
+def test_nobody_waits_for_a_long_step_to_be_told_no(nodes):
+    node = nodes.make()
+    held = nodes.start("Visit", node.pk)
+    with transaction.atomic():  # As while a step of the holder runs, which has changed it.
+        Subscription.objects.select_for_update().get(pk=node.pk)
+
+        refused, beside = together(
+            lambda: nodes.start("Modify node", node.pk, name="Berlin"), lambda: nodes.start("Validate node", node.pk)
+        )
+
+    assert (refused.code, beside.applied) == ("subscription_held", True)
+    assert refused.details["holder"]["instance_id"] == str(held.instance.id)

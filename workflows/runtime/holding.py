@@ -58,19 +58,18 @@ class Holding:
         if key is None:
             fault = {"pointer": f"/context/{NAMED}", "code": "bad_value", "message": "This is no id of a subscription."}
             return Rejected("invalid_body", f"{NAMED} is not the id of a subscription.", errors=(fault,))
-        standing = self._standing(key)
-        if standing is None:
-            return Rejected("unknown_subscription", f"There is no subscription {key}.")
-        seen = command.context.get(SEEN)
-        if seen is not None and seen != standing.version:
-            reason = f"The subscription is at version {standing.version}; the start was made for version {seen}."
-            return Rejected("precondition_failed", reason)
-        if (refused := rules.may_not_start(definition, standing)) is not None:
+        # Looked at before it is locked: what is held stays locked while its holder's step runs, and nobody waits for
+        # that to be told no.
+        standing = standing_of(key, begun=self._begun)
+        refused = _judge(definition, command, key, standing)
+        if refused is not None or standing is None or not rules.takes(standing):
             return refused
-        holder = Holder(str(instance_id), definition.component_name, definition.workflow_name, command.business_ref_no)
-        if rules.takes(standing):
-            self._take(key, holder, actor=actor)
-        return None
+        standing = self._standing(key)
+        refused = _judge(definition, command, key, standing)
+        if refused is None and standing is not None and rules.takes(standing):
+            names = (definition.component_name, definition.workflow_name, command.business_ref_no)
+            self._take(key, Holder(str(instance_id), *names), actor=actor)
+        return refused
 
     def reopen(self, definition: WorkflowDefinition, *, holder: Holder, actor: str) -> Rejected | None:
         """This will take again what an ended instance had held, for a replay, or say who is in the way."""
@@ -123,6 +122,18 @@ class Holding:
                 return
             list(Subscription.objects.filter(pk__in=missing).locked().values_list("pk"))
             self._locked |= missing
+
+
+def _judge(
+    definition: WorkflowDefinition, command: StartWorkflow, key: uuid.UUID, standing: Standing | None
+) -> Rejected | None:
+    if standing is None:
+        return Rejected("unknown_subscription", f"There is no subscription {key}.")
+    seen = command.context.get(SEEN)
+    if seen is not None and seen != standing.version:
+        reason = f"The subscription is at version {standing.version}; the start was made for version {seen}."
+        return Rejected("precondition_failed", reason)
+    return rules.may_not_start(definition, standing)
 
 
 def named_by(context: Mapping[str, Any]) -> uuid.UUID | None:

@@ -164,11 +164,15 @@ def unrelate(task: Task, *, parent: Key, child: Key) -> None:
 
 
 def _held(task: Task, key: Key) -> Subscription:
-    row = _locked([key])[0]
+    row = Subscription.objects.filter(pk=read_uuid(key)).first()
+    if row is None:
+        raise UnknownSubscription(f"There is no subscription {key}.")
     if str(row.holder_id) != task.instance_id:
         holder = f"is held by the instance {row.holder_id}" if row.holder_id else "is held by nobody"
         raise NotTheHolder(f"The subscription {row.pk} {holder}; {task.instance_id} may not change it.")
-    return row
+    # Locked only now: nobody waits for a holder's long step to be told no. Nobody takes it from us meanwhile, as our
+    # instance is locked, which ends and unlockings wait for.
+    return _locked([key])[0]
 
 
 def _two(task: Task, parent: Key, child: Key) -> tuple[Subscription, Subscription]:
