@@ -134,7 +134,7 @@ def _about(subscription: str) -> dict[str, str]:
 
 
 def _empty(schema: Any, about: Mapping[str, str]) -> Any:
-    return forms.schema_form(schema)(prefix=_PREFIX, initial=about) if forms.fits(schema) else None
+    return forms.schema_form(schema)(prefix=_PREFIX, initial=dict(about)) if forms.fits(schema) else None
 
 
 def _example(schema: Any, about: Mapping[str, str]) -> str:

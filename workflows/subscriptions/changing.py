@@ -164,7 +164,8 @@ def unrelate(task: Task, *, parent: Key, child: Key) -> None:
 
 
 def _held(task: Task, key: Key) -> Subscription:
-    row = Subscription.objects.filter(pk=read_uuid(key)).first()
+    known = read_uuid(key)
+    row = Subscription.objects.filter(pk=known).first() if known is not None else None
     if row is None:
         raise UnknownSubscription(f"There is no subscription {key}.")
     if str(row.holder_id) != task.instance_id:
