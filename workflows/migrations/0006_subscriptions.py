@@ -11,7 +11,7 @@ import workflows.models.fields
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("workflows", "0003_find_own_instances_and_endings"),
+        ("workflows", "0005_callbacks"),
     ]
 
     operations = [
@@ -190,7 +190,13 @@ class Migration(migrations.Migration):
             model_name="subscription",
             constraint=models.CheckConstraint(
                 condition=models.Q(
-                    ("status__in", ["initial", "provisioning", "active", "migrating", "disabled", "terminated"])
+                    ("status", "initial"),
+                    ("status", "provisioning"),
+                    ("status", "active"),
+                    ("status", "migrating"),
+                    ("status", "disabled"),
+                    ("status", "terminated"),
+                    _connector="OR",
                 ),
                 name="subscription_status_is_known",
             ),
