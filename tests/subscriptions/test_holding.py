@@ -4,6 +4,7 @@ import uuid
 
 import pytest
 
+from tests.builders import completed, not_undone, service, undo, workflow
 from tests.subscriptions.conftest import AT
 from tests.subscriptions.flows import broken
 from workflows import failpoints
@@ -14,14 +15,23 @@ from workflows.engine.commands import (
     RetryTask,
     RollBackWorkflow,
     SendSignal,
+    SkipTask,
     SuspendWorkflow,
 )
 from workflows.messaging.port import Incoming
 from workflows.messaging.receiving import receive
-from workflows.models import QuarantinedMessage, SubscriptionEvent, SubscriptionVersion, WorkflowInstance
+from workflows.models import (
+    Product,
+    QuarantinedMessage,
+    Subscription,
+    SubscriptionEvent,
+    SubscriptionVersion,
+    WorkflowInstance,
+)
 from workflows.runtime import quarantine
 from workflows.runtime.asking import Outcome
 from workflows.runtime.handling import handle
+from workflows.runtime.publishing import publish_template
 from workflows.subscriptions import startable, unlock
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
@@ -154,6 +164,25 @@ def test_a_suspended_one_holds_on(nodes):
 
     assert nodes.start("Modify node", node.pk, name="B").code == "subscription_held"
     assert unlock(node.pk, by="olivia", reason="let go").code == "subscription_held"
+
+
+def test_a_template_in_json_holds_it_until_it_is_undone(nodes):
+    template = workflow(service("a", **undo()), service("b", "a"), target="MODIFY")
+    publish_template({**template, "component_name": "NODES", "workflow_name": "By services"}, by="tests", at=AT)
+    node = nodes.make()
+    holder = nodes.instance(nodes.start("By services", node.pk))
+
+    nodes.ask(holder, completed("a"))
+    nodes.ask(holder, RollBackWorkflow(reason="not needed"))
+    assert nodes.node(node.pk).holder == holder
+    nodes.ask(holder, not_undone("a"))
+    holder.refresh_from_db()
+    assert (holder.state, nodes.node(node.pk).holder) == ("ROLLBACK_FAILED", holder)
+    assert unlock(node.pk, by="olivia", reason="impatience").code == "subscription_held"
+    nodes.ask(holder, SkipTask("S", "a", compensation=True, reason="no effect"))
+
+    holder.refresh_from_db()
+    assert (holder.state, nodes.node(node.pk).in_sync) == ("ROLLED_BACK", True)
 
 
 def test_a_creation_that_is_rolled_back_ends_its_subscription(nodes):
@@ -379,9 +408,6 @@ def test_a_start_about_nothing(nodes):
 
 
 def test_a_workflow_without_a_target_takes_nothing(nodes):
-    from tests.builders import service, workflow
-    from workflows.runtime.publishing import publish_template
-
     node = nodes.make()
     publish_template(workflow(service("a"), component_name="NODES", workflow_name="Plain"), by="tests", at=AT)
 
@@ -436,8 +462,6 @@ def test_which_workflows_may_start_and_why_not_the_others(nodes):
 
 
 def test_workflows_for_other_products_are_neither_listed_nor_started(nodes):
-    from workflows.models import Product, Subscription
-
     node = nodes.make()
     other = Product.objects.create(name="port", values_schema={}, fixed_inputs={}, created_at=AT, updated_at=AT)
     Subscription.objects.filter(pk=node.pk).update(product=other)
