@@ -141,6 +141,8 @@ class RelationQuerySet(models.QuerySet["SubscriptionRelation"]):
     def family(self, keys: Collection[uuid.UUID]) -> frozenset[uuid.UUID]:
         """This will give these subscriptions with all that they use, and all that use them, of any degree."""
         found = set(keys)
+        if not self.filter(Q(parent__in=keys) | Q(child__in=keys)).exists():
+            return frozenset(found)  # Most have no relations: one look for both ways.
         for one, other in (("parent", "child"), ("child", "parent")):
             frontier, seen = set(keys), set(keys)
             while frontier:

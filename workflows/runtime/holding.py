@@ -112,14 +112,15 @@ class Holding:
 
     def _standing(self, key: uuid.UUID) -> Standing | None:
         # Those of the whole batch at once, in order: one by one, two batches could wait for each other.
-        self._lock({key, *self.named})
-        return standing_of(key, begun=self._begun)
+        alone = self._lock({key, *self.named}) == {key}
+        return standing_of(key, begun=self._begun, family=frozenset({key}) if alone else None)
 
-    def _lock(self, keys: Collection[uuid.UUID]) -> None:
+    def _lock(self, keys: Collection[uuid.UUID]) -> frozenset[uuid.UUID]:
         while True:
-            missing = SubscriptionRelation.objects.family(keys) - self._locked
+            family = SubscriptionRelation.objects.family(keys)
+            missing = family - self._locked
             if not missing:
-                return
+                return family
             list(Subscription.objects.filter(pk__in=missing).locked().values_list("pk"))
             self._locked |= missing
 
@@ -142,15 +143,22 @@ def named_by(context: Mapping[str, Any]) -> uuid.UUID | None:
     return read_uuid(said) if isinstance(said, str) else None
 
 
-def standing_of(key: uuid.UUID, *, begun: Mapping[uuid.UUID, Holder] | None = None) -> Standing | None:
-    """This will give how a subscription stands; `begun` are instances that have no rows yet."""
+def standing_of(
+    key: uuid.UUID,
+    *,
+    begun: Mapping[uuid.UUID, Holder] | None = None,
+    family: frozenset[uuid.UUID] | None = None,
+) -> Standing | None:
+    """This will give how a subscription stands; `begun` are instances that have no rows yet, `family` all in line."""
     row = Subscription.objects.select_related("product").defer("values").filter(pk=key).first()
     if row is None:
         return None
-    family = SubscriptionRelation.objects.family([key]) - {key}
-    rows = Subscription.objects.filter(pk__in=family, holder__isnull=False).order_by("pk")
+    relatives = (family or SubscriptionRelation.objects.family([key])) - {key}
+    rows = Subscription.objects.filter(pk__in=relatives, holder__isnull=False).order_by("pk")
     held: dict[uuid.UUID, uuid.UUID] = dict(rows.values_list("pk", "holder"))
-    using = Subscription.objects.filter(~Q(status=SubscriptionStatus.TERMINATED), depends_on__child=key)
+    using = Subscription.objects.filter(
+        ~Q(status=SubscriptionStatus.TERMINATED), depends_on__child=key, pk__in=relatives
+    )
     holders = holders_of((one for one in (*held.values(), row.holder_id) if one is not None), begun=begun)
     return Standing(
         subscription_id=str(key),
