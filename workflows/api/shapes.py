@@ -7,7 +7,6 @@ from typing import Any
 
 from workflows.api import bodies, problems
 from workflows.definitions import search
-from workflows.engine.lifecycle import InstanceState, MessageState, QuarantineState, StageState, TaskState
 from workflows.definitions.schema import Target
 from workflows.engine.lifecycle import (
     InstanceState,

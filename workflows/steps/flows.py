@@ -56,8 +56,9 @@ def workflow(
 
     `component` and `title` are its `component_name` and `workflow_name`; `context_schema` (JSON Schema) is what a start
     must bring; `search` is what instances are found by (`{"customer": "/order/customer"}`); `observers` are names of
-    guards and listeners (`workflows.steps.observers`). With a `target` the subscription that a start names is taken out of sync (docs/subscriptions.md); one that `runs_out_of_sync` may run
-    beside whoever holds it; `products` are those that it is for. Raises TypeError where the function gives no chain.
+    guards and listeners (`workflows.steps.observers`). With a `target` the subscription that a start names is taken out
+    of sync (docs/subscriptions.md); one that `runs_out_of_sync` may run beside whoever holds it; `products` are those
+    that it is for. Raises TypeError where the function gives no chain.
     """
 
     def register(function: Callable[[], Chain]) -> PythonWorkflow:

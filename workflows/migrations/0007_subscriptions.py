@@ -11,7 +11,7 @@ import workflows.models.fields
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("workflows", "0005_callbacks"),
+        ("workflows", "0006_search_fields"),
     ]
 
     operations = [
