@@ -85,6 +85,7 @@ def _pages(person: Person, text: str) -> list[dict[str, Any]]:
         pages.append(("start", "Start an instance", "start"))
     if person.reads_everything:
         pages += [("overview", "Overview", "overview"), ("templates", "Templates", "templates")]
+        pages.append(("subscriptions", "Subscriptions", "batches"))
     if person.is_operator or person.is_auditor:
         pages.append(("quarantine", "Quarantine", "queues"))
     found = []

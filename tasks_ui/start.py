@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,8 @@ from workflows.engine.commands import StartWorkflow
 from workflows.models import WorkflowTemplate
 from workflows.runtime import handling
 from workflows.runtime.asking import Answer, Asked, Outcome, Reference
+from workflows.runtime.holding import NAMED
+from workflows.runtime.identity import read_uuid
 from workflows.runtime.refusals import STATUS
 
 _SIZE = 40
@@ -67,7 +70,10 @@ def start_one(request: Any, pk: uuid.UUID) -> HttpResponse:
     template = get_object_or_404(WorkflowTemplate.objects.defer("definition"), pk=pk)
     schema = query.definition(template).context_schema
     if request.method != "POST":
-        filled = Filled(reference=request.GET.get("ref", "")[:200], form=_empty(schema), text=_example(schema))
+        about = _about(request.GET.get("subscription", ""))
+        filled = Filled(
+            reference=request.GET.get("ref", "")[:200], form=_empty(schema, about), text=_example(schema, about)
+        )
         return _show(request, template, filled)
     filled = _read(request, schema)
     if filled.faulty or filled.context is None:
@@ -121,14 +127,21 @@ def _begin(request: Any, template: Any, filled: Filled) -> Answer:
     return handling.handle(asked)[0]
 
 
-def _empty(schema: Any) -> Any:
-    return forms.schema_form(schema)(prefix=_PREFIX) if forms.fits(schema) else None
+def _about(subscription: str) -> dict[str, str]:
+    """The part of the context that names the subscription whose page led here."""
+    key = read_uuid(subscription)
+    return {NAMED: str(key)} if key is not None else {}
 
 
-def _example(schema: Any) -> str:
+def _empty(schema: Any, about: Mapping[str, str]) -> Any:
+    return forms.schema_form(schema)(prefix=_PREFIX, initial=dict(about)) if forms.fits(schema) else None
+
+
+def _example(schema: Any, about: Mapping[str, str]) -> str:
     """What the JSON begins with: the keys that must be there."""
     must = (schema or {}).get("required") if isinstance(schema, dict) else None
-    return json.dumps(dict.fromkeys(must), ensure_ascii=False, indent=2) if isinstance(must, list) else "{\n}"
+    said = {**(dict.fromkeys(must) if isinstance(must, list) else {}), **about}
+    return json.dumps(said, ensure_ascii=False, indent=2) if said else "{\n}"
 
 
 def _read(request: Any, schema: Any) -> Filled:

@@ -6,7 +6,7 @@ The pages for work stand in `work_urls`: `inbox/` (inbox), `tasks/<uuid>/…` (t
 
 from django.urls import URLPattern, URLResolver, include, path
 
-from tasks_ui import engine, instance, instances, overview, quarantine, queues, rail, search, signin
+from tasks_ui import engine, instance, instances, overview, quarantine, queues, rail, search, signin, subscriptions
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", overview.overview, name="overview"),
@@ -25,6 +25,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("engine/resume/", engine.resume, name="engine_resume"),
     path("engine/retry-failed/", engine.retry_failed, name="engine_retry_failed"),
     path("engine/schedules/<int:pk>/", engine.switch_schedule, name="switch_schedule"),
+    path("subscriptions/", subscriptions.subscriptions, name="subscriptions"),
+    path("subscriptions/<uuid:pk>/", subscriptions.subscription, name="subscription"),
+    path("subscriptions/<uuid:pk>/unlock/", subscriptions.subscription_unlock, name="subscription_unlock"),
+    path("subscriptions/<uuid:pk>/note/", subscriptions.subscription_note, name="subscription_note"),
     path("quarantine/", quarantine.quarantine, name="quarantine"),
     path("quarantine/see-to/", quarantine.see_to, name="see_to"),
     path("quarantine/<int:pk>/", quarantine.quarantined, name="quarantined"),

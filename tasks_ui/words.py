@@ -54,6 +54,20 @@ _MESSAGE = {
     "FAILED": Sign("failed", "failed", "Not sent, tried again"),
 }
 
+_SUBSCRIPTION = {
+    "initial": Sign("pending", "pending", "Initial"),
+    "provisioning": Sign("running", "running", "Provisioning"),
+    "active": Sign("completed", "completed", "Active"),
+    "migrating": Sign("retrying", "running", "Migrating"),
+    "disabled": Sign("suspended", "suspended", "Disabled"),
+    "terminated": Sign("cancelled", "cancelled", "Terminated"),
+}
+
+
+def subscription_sign(status: str) -> Sign:
+    """This will give the sign of a subscription."""
+    return _SUBSCRIPTION.get(status) or Sign("pending", "info", status.capitalize())
+
 
 def instance_sign(state: str, health: str = "") -> Sign:
     """This will give the sign of an instance, finer than its state where `health` knows more."""

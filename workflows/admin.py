@@ -31,10 +31,15 @@ from workflows.models import (
     Lease,
     LoggedEvent,
     OutboxMessage,
+    Product,
     QuarantinedMessage,
     Schedule,
     SearchedValue,
     StageInstance,
+    Subscription,
+    SubscriptionEvent,
+    SubscriptionRelation,
+    SubscriptionVersion,
     TaskInstance,
     WorkflowInstance,
     WorkflowTemplate,
@@ -454,6 +459,54 @@ class ScheduleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         for row in rows[:_INLINE]:
             schedules.switch(row.pk, on=on, by=person.username, reason="From the admin")
         messages.success(request, "Enabled." if on else "Disabled.")
+
+
+@admin.register(Product)
+class ProductAdmin(_LookOnly):
+    """Products."""
+
+    list_display = ("name", "tag", "updated_at")
+    search_fields = ("name",)
+    ordering = ("name",)
+
+
+@admin.register(Subscription)
+class SubscriptionAdmin(_LookOnly):
+    """Subscriptions; operators unlock them on their own page."""
+
+    list_display = ("id", "product", "customer", "status", "holder", "version", "updated_at")
+    list_filter = ("status",)
+    list_select_related = ("product", "holder")
+    search_fields = ("customer",)
+    ordering = ("-created_at",)
+
+
+@admin.register(SubscriptionVersion)
+class SubscriptionVersionAdmin(_LookOnly):
+    """Every version of their values."""
+
+    list_display = ("subscription", "version", "status", "instance", "task_name", "created_at")
+    list_select_related = ("subscription", "instance")
+    ordering = ("-id",)
+
+
+@admin.register(SubscriptionRelation)
+class SubscriptionRelationAdmin(_LookOnly):
+    """Which of them depends on which."""
+
+    list_display = ("parent", "child")
+    list_select_related = ("parent", "child")
+    ordering = ("-id",)
+
+
+@admin.register(SubscriptionEvent)
+class SubscriptionEventAdmin(_LookOnly):
+    """Who held them, unlocked them, said something about them."""
+
+    list_display = ("subscription", "kind", "actor", "instance", "reason", "occurred_at")
+    list_filter = ("kind",)
+    list_select_related = ("subscription", "instance")
+    ordering = ("-id",)
 
 
 @admin.register(ApiToken)

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
+from django.utils import timezone
 
 from tests.api.callers import HUMAN_TASK, ROLES, SERVICE_TASK, Caller
 from workflows.api.base import ApiView
 from workflows.api.permissions import RULES
-from workflows.models import HumanTask, QuarantinedMessage, Schedule
+from workflows.models import HumanTask, QuarantinedMessage, Schedule, Subscription, SubscriptionVersion
 from workflows.runtime import schedules
+from workflows.subscriptions import define_product
 
 OUTSIDE = {
     "healthz": "anybody: it says that the process lives",
@@ -35,6 +37,7 @@ OPERATE_OTHERS = {**OPERATE_OWN, "assignee": 404}
 CLIENTS_ONLY = {"api_client": 4, "operator": 403, "auditor": 403, "admin": 4, "assignee": 403, "other": 403}
 OPERATORS_ONLY = {"api_client": 403, "operator": 4, "auditor": 403, "admin": 4, "assignee": 403, "other": 403}
 READERS = {**READ_ALL, "assignee": 403, "other": 403}
+READERS_MISSING = {**dict.fromkeys(ROLES, 404), "assignee": 403, "other": 403}
 DESK_READ = {"api_client": 403, "operator": 2, "auditor": 2, "admin": 2, "assignee": 2, "other": 404}
 DESK_OTHERS = {**DESK_READ, "assignee": 404}
 DESK_MISSING = {**dict.fromkeys(ROLES, 404), "api_client": 403}
@@ -82,6 +85,17 @@ EXPECTED: dict[tuple[str, str], dict[str, dict[str, int]]] = {
     ("GET", "queues/"): {"": OVERSEE},
     ("GET", "queues/{queue}/"): {"own": OVERSEE, "missing": OVERSEE_MISSING},
     ("GET", "outbox/"): {"": OVERSEE},
+    ("GET", "products/"): {"": READERS},
+    ("GET", "products/{product}/"): {"own": READERS, "missing": READERS_MISSING},
+    ("GET", "subscriptions/"): {"": READERS},
+    **{
+        ("GET", f"subscriptions/{{subscription}}/{rest}"): {"own": READERS, "missing": READERS_MISSING}
+        for rest in ("", "versions/", "diff/", "history/", "workflows/")
+    },
+    **{
+        ("POST", f"subscriptions/{{subscription}}/{rest}/"): {"own": OPERATORS_ONLY, "missing": READERS_MISSING}
+        for rest in ("unlock", "note")
+    },
     ("GET", "quarantine/"): {"": OVERSEE},
     **{
         ("POST", f"quarantine/{rest}/"): {"": {**OVERSEE_MISSING, "operator": 4, "auditor": 403, "admin": 4}}
@@ -170,6 +184,18 @@ def test_the_table_of_this_test_knows_every_route():
     assert there == known
 
 
+def somebodys(instance: str) -> Subscription:
+    """Make a subscription that is in sync."""
+    product = define_product("node", values_schema={})
+    now = timezone.now()
+    row = Subscription.objects.create(product=product, customer="ACME", values={}, created_at=now, updated_at=now)
+    SubscriptionVersion.objects.create(
+        subscription=row, version=1, values={}, status="initial", instance_id=instance, stage_name="S",
+        task_name="make", attempt=1, created_at=now,
+    )  # fmt: skip
+    return row
+
+
 @pytest.fixture
 def things(start: Callable[..., dict[str, Any]]) -> dict[str, dict[str, str]]:
     own = start(SERVICE_TASK, HUMAN_TASK)
@@ -183,6 +209,7 @@ def things(start: Callable[..., dict[str, Any]]) -> dict[str, dict[str, str]]:
     scheduled = schedules.keep(
         Schedule(name="nightly", component_name="C", reference="{moment}", cron="30 2 * * *", context={}), by="test"
     )
+    subscription = somebodys(own["id"])
 
     def named(instance: dict[str, Any]) -> dict[str, str]:
         return {
@@ -190,6 +217,8 @@ def things(start: Callable[..., dict[str, Any]]) -> dict[str, dict[str, str]]:
             "instance": instance["id"],
             "human_task": str(HumanTask.objects.get(instance=instance["id"]).pk),
             "message": str(quarantined.pk),
+            "product": str(subscription.product_id),
+            "subscription": str(subscription.pk),
             "queue": "charge_queue",
             "schedule": str(scheduled.pk),
         }
@@ -200,6 +229,8 @@ def things(start: Callable[..., dict[str, Any]]) -> dict[str, dict[str, str]]:
         "instance": missing,
         "human_task": missing,
         "message": "987654321",
+        "product": missing,
+        "subscription": missing,
         "queue": "no/queue",
         "schedule": "987654321",
     }

@@ -13,6 +13,10 @@ MAY_MARK_TOO = {
     "mark_sent": ("workflows/runtime/", "workflows/messaging/"),
     "mark_unsent": ("workflows/runtime/", "workflows/messaging/"),
     "mark_resubmitted": ("workflows/runtime/", "workflows/messaging/"),
+    **{
+        f"mark_{status}": ("workflows/subscriptions/",)
+        for status in ("provisioning", "active", "migrating", "disabled", "terminated")
+    },
     "mark_discarded": ("workflows/runtime/", "workflows/messaging/"),
 }
 

@@ -18,7 +18,7 @@ class Place:
 NAMES = (
     "sign-in", "overview", "instances", "instance", "failed", "timeline", "history", "data", "tasks", "messages",
     "act", "inbox", "task", "templates", "template", "publish", "start", "start-form", "quarantine",
-    "quarantined", "queues", "queue", "engine", "not-found",
+    "quarantined", "subscriptions", "queues", "queue", "engine", "not-found",
 )  # fmt: skip
 
 
@@ -66,6 +66,7 @@ def furnish(office: Office) -> dict[str, Place]:
         Place("start-form", f"/start/{template}/", action=("button", "Start")),
         Place("quarantine", "/quarantine/", "admin", ("button", "Hand in again")),
         Place("quarantined", "/quarantine/1/", "admin", ("button", "Hand in again")),
+        Place("subscriptions", "/subscriptions/", action=("button", "Show")),
         Place("queues", "/queues/", action=("link", "make_food_queue")),
         Place("queue", "/queues/make_food_queue/"),
         Place("engine", "/engine/", action=("button", "Pause everything")),

@@ -147,6 +147,14 @@ def test_twenty_thousand_tasks_in_a_stage_are_read():
     assert len(parse_template(value).definition.tasks) == 20_000
 
 
+def test_what_it_does_to_its_subscription():
+    plain = parse_template(template(service("a"))).definition
+    said = parse_template(template(service("a"), target="MODIFY", runs_out_of_sync=True, products=["node"])).definition
+
+    assert (plain.target, plain.runs_out_of_sync, plain.products) == (None, False, ())
+    assert (said.target, said.runs_out_of_sync, said.products) == ("MODIFY", True, ("node",))
+
+
 # --- wrong ones ------------------------------------------------------------------------------------------------------
 
 
@@ -214,6 +222,10 @@ def test_every_problem_is_told_at_once_in_the_order_of_the_document():
         ("context_schema", {"type": "x"}, "bad_schema"),
         *(("timeout_seconds", bad, "bad_value") for bad in (-1, 0, 1e12, 366 * 86400 + 1)),
         *(("timeout_seconds", bad, "wrong_type") for bad in ("5", True, None, [])),
+        ("target", "modify", "bad_value"),
+        ("target", None, "wrong_type"),
+        ("runs_out_of_sync", "yes", "wrong_type"),
+        ("products", "node", "wrong_type"),
     ],
 )
 def test_what_a_template_may_not_say(key, bad, code):

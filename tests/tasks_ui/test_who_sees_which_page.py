@@ -19,6 +19,7 @@ PAGES = {
     "quarantine": ("ok", "ok", "ok", "forbidden", "forbidden"),
     "inbox": ("ok", "ok", "ok", "ok", "forbidden"),
     "templates": ("ok", "ok", "ok", "hidden", "ok"),
+    "subscriptions": ("ok", "ok", "ok", "hidden", "ok"),
     "publish": ("ok", "forbidden", "ok", "forbidden", "forbidden"),
     "start": ("ok", "forbidden", "ok", "forbidden", "forbidden"),
 }
@@ -36,6 +37,9 @@ ABOUT_ONE = {  # Pages of one thing: who sees it is tested with the thing.
     "engine_resume": "operators",
     "engine_retry_failed": "operators",
     "switch_schedule": "operators",
+    "subscription": "whoever reads everything",
+    "subscription_unlock": "operators",
+    "subscription_note": "operators",
     "resubmit": "operators",
     "discard": "operators",
 }

@@ -217,7 +217,7 @@ def refusal(said: Answer, **members: Any) -> Problem:
     reason = said.reason or "The state does not allow this."
     if said.code == pausing.CODE:
         return paused(reason)
-    return Problem(said.code or "wrong_state", reason, errors=errors, **members)
+    return Problem(said.code or "wrong_state", reason, errors=errors, **said.details, **members)
 
 
 def paused(reason: str) -> Problem:

@@ -40,6 +40,8 @@ _PATHS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "template_id": ("The template version's id.", {"type": "string", "format": "uuid"}),
     "human_task_id": ("The task's id; it stands for one attempt.", {"type": "string", "format": "uuid"}),
     "schedule_id": ("The schedule's id.", {"type": "integer", "minimum": 1}),
+    "product_id": ("The product's id.", {"type": "string", "format": "uuid"}),
+    "subscription_id": ("The subscription's id.", {"type": "string", "format": "uuid"}),
     "message_id": ("The quarantined message's id.", {"type": "integer", "minimum": 1}),
     "stage_name": ("The stage.", {"type": "string", "minLength": 1}),
     "task_name": ("The task.", {"type": "string", "minLength": 1}),
@@ -53,14 +55,16 @@ _TAGS = (
     ("events", "Messages", "What services report."),
     ("callbacks", "Callbacks", "What steps have asked others to call."),
     ("queues", "Queues", "How they stand; work for services without a broker."),
-    ("outbox", "Queues", "Messages that are not sent yet."),
+    ("outbox", "Queues", ""),
     ("human-tasks", "People's tasks", "The inbox."),
+    ("products", "Subscriptions", "What customers own, and which workflows may change it."),
+    ("subscriptions", "Subscriptions", ""),
     ("quarantine", "Quarantine", "Messages that could not be read or matched."),
     ("engine", "Engine", "Pausing, resuming, retrying all that failed."),
     ("schedules", "Schedules", "What is started by itself, and when."),
     ("", "About", "Who you are; this description."),
 )
-TAGS = [{"name": name, "description": about} for path, name, about in _TAGS if path != "outbox"]
+TAGS = [{"name": name, "description": about} for _path, name, about in _TAGS if about]
 
 
 class CallSchema(AutoSchema):

@@ -52,12 +52,14 @@ _INBOX = {"GET": Rule(EVERYBODY - CLIENTS, sees=EVERYBODY - CLIENTS)}
 _OVERSEE = {"GET": Rule(OVERSEERS, sees=OVERSEERS)}
 _SEE_TO = {"POST": Rule(OPERATORS, Scope.OPERATE, sees=OVERSEERS)}
 _CALL_BACK = {"POST": Rule(EVERYBODY, None, keyed=True)}
+_READ = {"GET": Rule(READERS, sees=READERS)}
+_OWN = {"POST": Rule(OPERATORS, Scope.OPERATE, sees=READERS)}
 _DESCRIBE = {"GET": Rule(EVERYBODY, None, public=True)}
 
 RULES: Mapping[str, Mapping[str, Rule]] = {
     "templates": {"GET": Rule(READERS, sees=READERS), "POST": _PUBLISH},
     "templates-validate": {"POST": _PUBLISH},
-    "template": {"GET": Rule(READERS, sees=READERS)},
+    "template": _READ,
     "instances": {"GET": Rule(EVERYBODY), "POST": Rule(STARTERS, Scope.START, sees=STARTERS)},
     "instance": _READ_INSTANCE,
     "instance-history": _READ_INSTANCE,
@@ -88,6 +90,16 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
     "human-task-complete": _DECIDE,
     "human-task-comment": _DECIDE,
     "human-task-reassign": _REDIRECT,
+    "products": _READ,
+    "product": _READ,
+    "subscriptions": _READ,
+    "subscription": _READ,
+    "subscription-versions": _READ,
+    "subscription-diff": _READ,
+    "subscription-history": _READ,
+    "subscription-workflows": _READ,
+    "subscription-unlock": _OWN,
+    "subscription-note": _OWN,
     "quarantine": _OVERSEE,
     "quarantine-resubmit": _SEE_TO,
     "quarantine-discard": _SEE_TO,

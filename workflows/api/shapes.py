@@ -7,8 +7,16 @@ from typing import Any
 
 from workflows.api import bodies, problems
 from workflows.definitions import search
-from workflows.engine.lifecycle import InstanceState, MessageState, QuarantineState, StageState, TaskState
-from workflows.models import Misfire
+from workflows.definitions.schema import Target
+from workflows.engine.lifecycle import (
+    InstanceState,
+    MessageState,
+    QuarantineState,
+    StageState,
+    SubscriptionStatus,
+    TaskState,
+)
+from workflows.models import Misfire, SubscriptionEventKind
 from workflows.runtime.backlog import Why
 from workflows.runtime.pausing import EngineState
 
@@ -192,6 +200,29 @@ _QUARANTINED: Mapping[str, Schema] = {
     "resolved_at": MAYBE_MOMENT,
     "resolution": MAYBE_TEXT,
 }
+_HOLDER: Schema = {
+    "oneOf": [
+        _object({"instance_id": ID, "component_name": TEXT, "workflow_name": TEXT, "business_ref_no": TEXT}),
+        {"type": "null"},
+    ],
+    "description": "The instance that holds it.",
+}
+_SUBSCRIPTION: Mapping[str, Schema] = {
+    "id": ID,
+    "product": TEXT,
+    "customer": TEXT,
+    "status": _one_of(SubscriptionStatus),
+    "in_sync": FLAG,
+    "holder": _HOLDER,
+    "held_since": MAYBE_MOMENT,
+    "version": NUMBER,
+    "values": OBJECT,
+    "note": TEXT,
+    "active_since": MAYBE_MOMENT,
+    "terminated_at": MAYBE_MOMENT,
+    "created_at": MOMENT,
+    "updated_at": MOMENT,
+}
 
 SCHEMAS: Mapping[str, Any] = {
     "Fault": {
@@ -217,8 +248,11 @@ SCHEMAS: Mapping[str, Any] = {
             "outcome": {"type": "string", "const": "refused"},
             "reason": MAYBE_TEXT,
             "instance": _INSTANCE_NOW,
+            "subscription_id": {"type": "string", "format": "uuid", "description": "Of `subscription_held`: which."},
+            "holder": _HOLDER,
+            "used_by": {**_list(ID), "description": "Of `subscription_in_use`: those that use it."},
         },
-        optional=("errors", "outcome", "reason", "instance"),
+        optional=("errors", "outcome", "reason", "instance", "subscription_id", "holder", "used_by"),
         about="RFC 9457. `code` says what went wrong in one word; a refusal by the state has `outcome`, `reason` and "
         "`instance`, too.",
     ),
@@ -264,6 +298,9 @@ SCHEMAS: Mapping[str, Any] = {
                     "maxLength": search.MAX_POINTER_LENGTH,
                 },
             },
+            "target": {**_one_of(Target), "description": "What it does to the subscription that a start names."},
+            "runs_out_of_sync": {"type": "boolean", "description": "It may run beside whoever holds the subscription."},
+            "products": {"type": "array", "items": _NAME, "description": "The products it is for; all if left out."},
         },
         "required": ["workflow_name", "component_name", "stages"],
     },
@@ -432,6 +469,86 @@ SCHEMAS: Mapping[str, Any] = {
             "left": {"type": "boolean", "description": "Whether more match than were seen to."},
         },
         about="One result for each message: of `ids` in their order, of `matching` oldest first.",
+    ),
+    "Product": _object(
+        {
+            "id": ID,
+            "name": TEXT,
+            "tag": TEXT,
+            "description": TEXT,
+            "values_schema": OBJECT,
+            "fixed_inputs": OBJECT,
+            "created_at": MOMENT,
+            "updated_at": MOMENT,
+        }
+    ),
+    "ProductPage": _page("Product"),
+    "SubscriptionSummary": _object(_SUBSCRIPTION),
+    "SubscriptionPage": _page("SubscriptionSummary"),
+    "Subscription": _object({**_SUBSCRIPTION, "fixed_inputs": OBJECT, "depends_on": _list(ID), "in_use_by": _list(ID)}),
+    "SubscriptionVersion": _object(
+        {
+            "version": NUMBER,
+            "values": OBJECT,
+            "status": _one_of(SubscriptionStatus),
+            "instance_id": ID,
+            "stage_name": TEXT,
+            "task_name": TEXT,
+            "attempt": NUMBER,
+            "compensation": FLAG,
+            "created_at": MOMENT,
+        }
+    ),
+    "SubscriptionVersionPage": _page("SubscriptionVersion"),
+    "SubscriptionDiff": _object(
+        {
+            "before": ref("SubscriptionVersion"),
+            "after": ref("SubscriptionVersion"),
+            "differences": _list(
+                _object(
+                    {
+                        "pointer": {"type": "string", "description": "JSON pointer into the values."},
+                        "kind": {"type": "string", "enum": ["added", "removed", "changed"]},
+                        "before": ANYTHING,
+                        "after": ANYTHING,
+                    }
+                )
+            ),
+        }
+    ),
+    "SubscriptionEvent": _object(
+        {
+            "kind": _one_of(SubscriptionEventKind),
+            "occurred_at": MOMENT,
+            "actor": TEXT,
+            "instance_id": {"type": ["string", "null"], "format": "uuid"},
+            "reason": TEXT,
+            "data": OBJECT,
+        }
+    ),
+    "SubscriptionEventPage": _page("SubscriptionEvent"),
+    "SubscriptionWorkflows": _object(
+        {
+            "results": _list(
+                _object(
+                    {
+                        "template_id": ID,
+                        "component_name": TEXT,
+                        "workflow_name": TEXT,
+                        "version": NUMBER,
+                        "target": _one_of(Target),
+                        "may_start": FLAG,
+                        "beside": {
+                            "type": "boolean",
+                            "description": "It would run beside whoever holds it, and could not change it.",
+                        },
+                        "code": MAYBE_TEXT,
+                        "reason": MAYBE_TEXT,
+                        "holder": _HOLDER,
+                    }
+                )
+            )
+        }
     ),
     "Queue": _object(_QUEUE),
     "QueuePage": _object(

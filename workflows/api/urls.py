@@ -14,12 +14,14 @@ from workflows.api import (
     me,
     nothing,
     outbox,
+    products,
     quarantine,
     quarantine_bulk,
     queue_states,
     queues,
     schedules,
     schema,
+    subscriptions,
     templates,
 )
 
@@ -29,6 +31,7 @@ _INSTANCE = "instances/<str:instance_id>/"
 _TASK = f"{_INSTANCE}tasks/<str:stage_name>/<str:task_name>/"
 _HUMAN_TASK = "human-tasks/<str:human_task_id>/"
 _SCHEDULE = "schedules/<int:schedule_id>/"
+_SUBSCRIPTION = "subscriptions/<str:subscription_id>/"
 _QUARANTINED = "quarantine/<int:message_id>/"
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -66,6 +69,16 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path(f"{_HUMAN_TASK}reassign/", human_tasks.ReassignHumanTask.as_view(), name="human-task-reassign"),
     path(f"{_HUMAN_TASK}complete/", human_tasks.CompleteHumanTask.as_view(), name="human-task-complete"),
     path(f"{_HUMAN_TASK}comment/", human_tasks.CommentHumanTask.as_view(), name="human-task-comment"),
+    path("products/", products.Products.as_view(), name="products"),
+    path("products/<str:product_id>/", products.ProductDetail.as_view(), name="product"),
+    path("subscriptions/", subscriptions.Subscriptions.as_view(), name="subscriptions"),
+    path(_SUBSCRIPTION, subscriptions.SubscriptionDetail.as_view(), name="subscription"),
+    path(f"{_SUBSCRIPTION}versions/", subscriptions.SubscriptionVersions.as_view(), name="subscription-versions"),
+    path(f"{_SUBSCRIPTION}diff/", subscriptions.SubscriptionDiff.as_view(), name="subscription-diff"),
+    path(f"{_SUBSCRIPTION}history/", subscriptions.SubscriptionHistory.as_view(), name="subscription-history"),
+    path(f"{_SUBSCRIPTION}workflows/", subscriptions.SubscriptionWorkflows.as_view(), name="subscription-workflows"),
+    path(f"{_SUBSCRIPTION}unlock/", subscriptions.UnlockSubscription.as_view(), name="subscription-unlock"),
+    path(f"{_SUBSCRIPTION}note/", subscriptions.NoteSubscription.as_view(), name="subscription-note"),
     path("quarantine/", quarantine.Quarantine.as_view(), name="quarantine"),
     path("quarantine/resubmit/", quarantine_bulk.ResubmitSeveral.as_view(), name="quarantine-resubmit"),
     path("quarantine/discard/", quarantine_bulk.DiscardSeveral.as_view(), name="quarantine-discard"),

@@ -15,6 +15,7 @@ from workflows.definitions.schema import (
     Outcome,
     RetryPolicy,
     StageDefinition,
+    Target,
     TaskDefinition,
     TaskKind,
     WorkflowDefinition,
@@ -53,6 +54,9 @@ def read_definition(value: Mapping[str, Json]) -> WorkflowDefinition:
         observers=tuple(value.get("observers", ())),
         search=read_fields(value),
         raw=value,
+        target=Target(value["target"]) if "target" in value else None,
+        runs_out_of_sync=value.get("runs_out_of_sync", False),
+        products=tuple(value.get("products", ())),
     )
 
 

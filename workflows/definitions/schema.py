@@ -20,6 +20,17 @@ class TaskKind(StrEnum):
     STEP = "STEP"
 
 
+class Target(StrEnum):
+    """What a workflow does to the subscription that it is about."""
+
+    CREATE = "CREATE"
+    MODIFY = "MODIFY"
+    TERMINATE = "TERMINATE"
+    VALIDATE = "VALIDATE"
+    RECONCILE = "RECONCILE"
+    SYSTEM = "SYSTEM"
+
+
 class FailurePolicy(StrEnum):
     """What follows when the attempts of a task are spent."""
 
@@ -157,7 +168,10 @@ class SearchField:
 
 @dataclass(frozen=True)
 class WorkflowDefinition:
-    """A parsed template: `stages` ascend by `stage_order`, `tasks` by position; `raw` is the JSON as published."""
+    """A parsed template: `stages` ascend by `stage_order`, `tasks` by position; `raw` is the JSON as published.
+
+    Without a `target` it is about no subscription; `products` (empty: all) are those that it is for.
+    """
 
     workflow_name: str
     component_name: str
@@ -169,6 +183,9 @@ class WorkflowDefinition:
     observers: tuple[str, ...] = ()
     search: tuple[SearchField, ...] = ()
     raw: Mapping[str, Json] = field(default_factory=dict)
+    target: Target | None = None
+    runs_out_of_sync: bool = False
+    products: tuple[str, ...] = ()
 
     @cached_property
     def task_positions(self) -> Mapping[tuple[str, str], int]:

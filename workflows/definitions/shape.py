@@ -25,7 +25,7 @@ from workflows.definitions.checks import (
 )
 from workflows.definitions.conditions import check_condition
 from workflows.definitions.problems import Problem, below
-from workflows.definitions.schema import Effect, FailurePolicy, Json, TaskKind
+from workflows.definitions.schema import Effect, FailurePolicy, Json, Target, TaskKind
 from workflows.definitions.search import check_search
 
 MAX_STAGES = 1_000
@@ -39,6 +39,7 @@ MAX_ATTEMPTS = 1_000_000
 MAX_OBSERVERS = 20
 MAX_BACKOFF = 1_000
 MAX_QUORUM = 1_000
+MAX_PRODUCTS = 1_000
 MAX_QUEUE_LENGTH = 255
 """What AMQP allows for the name of a queue, in bytes."""
 MAX_LINE_LENGTH = 200
@@ -223,6 +224,9 @@ TEMPLATE_KEYS: Mapping[str, Check] = {
     "timeout_seconds": _timeout,
     "observers": list_of(_line, at_most=MAX_OBSERVERS, of="observers"),
     "search": check_search,
+    "target": choice(*Target),
+    "runs_out_of_sync": boolean,
+    "products": list_of(_line, at_most=MAX_PRODUCTS, of="names of products"),
 }
 _template = object_of(
     keys=TEMPLATE_KEYS, required=["workflow_name", "component_name", "stages"], kind="a template (an object)"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 from workflows.engine.events import Event
 from workflows.engine.snapshot import Snapshot
@@ -25,12 +26,14 @@ class Duplicate(NamedTuple):
 class Rejected(NamedTuple):
     """The command is not carried out.
 
-    `code` is a problem code of the contract; `errors` point at faults of the input.
+    `code` is a problem code of the contract; `errors` point at faults of the input; `details` are further members of
+    the problem document, such as who is in the way.
     """
 
     code: str
     reason: str
     errors: tuple[Mapping[str, str], ...] = ()
+    details: Mapping[str, Any] = MappingProxyType({})
 
 
 Decision = Accepted | Duplicate | Rejected

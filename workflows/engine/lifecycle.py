@@ -138,3 +138,23 @@ RESUBMIT_QUARANTINED = Move((QuarantineState.OPEN,), QuarantineState.RESUBMITTED
 DISCARD_QUARANTINED = Move((QuarantineState.OPEN,), QuarantineState.DISCARDED)
 MARK_SENT = Move((MessageState.PENDING, MessageState.FAILED), MessageState.SENT)
 MARK_UNSENT = Move((MessageState.PENDING, MessageState.FAILED), MessageState.FAILED)
+
+
+class SubscriptionStatus(StrEnum):
+    """How far a subscription has come."""
+
+    INITIAL = "initial"
+    PROVISIONING = "provisioning"
+    ACTIVE = "active"
+    MIGRATING = "migrating"
+    DISABLED = "disabled"
+    TERMINATED = "terminated"
+
+
+_P = SubscriptionStatus
+
+PROVISION_SUBSCRIPTION = Move((_P.INITIAL,), _P.PROVISIONING)
+ACTIVATE_SUBSCRIPTION = Move((_P.PROVISIONING, _P.MIGRATING, _P.DISABLED), _P.ACTIVE)
+MIGRATE_SUBSCRIPTION = Move((_P.ACTIVE,), _P.MIGRATING)
+DISABLE_SUBSCRIPTION = Move((_P.ACTIVE, _P.MIGRATING), _P.DISABLED)
+TERMINATE_SUBSCRIPTION = Move((_P.INITIAL, _P.PROVISIONING, _P.ACTIVE, _P.MIGRATING, _P.DISABLED), _P.TERMINATED)

@@ -113,8 +113,9 @@ def receive(messages: Sequence[Incoming], *, at: dt.datetime) -> None:
     answers = _carry_out([asked for _, asked in readable], at)
     pausing.insist(answers)
     for (message, _), answer in zip(readable, answers, strict=True):
-        # What HTTP would answer with 409 is in the history of its instance; the rest belongs to no instance.
-        if answer.code is not None and STATUS.get(answer.code, 500) != 409:
+        # What HTTP would answer with 409 is in the history of its instance; the rest belongs to no instance, and so
+        # does a start that was refused.
+        if answer.code is not None and (STATUS.get(answer.code, 500) != 409 or answer.instance is None):
             aside.append(_aside(message, answer.code, answer.reason or ""))
     if aside:
         quarantine.hold_all(aside, at=at)

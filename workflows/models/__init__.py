@@ -13,6 +13,14 @@ from workflows.models.outbox import OutboxMessage
 from workflows.models.people import Person, Role, person_of
 from workflows.models.quarantine import QuarantinedMessage
 from workflows.models.search import SearchedValue
+from workflows.models.subscription import (
+    Product,
+    Subscription,
+    SubscriptionEvent,
+    SubscriptionEventKind,
+    SubscriptionRelation,
+    SubscriptionVersion,
+)
 from workflows.models.template import WorkflowTemplate
 
 __all__ = [
@@ -32,12 +40,18 @@ __all__ = [
     "Misfire",
     "OutboxMessage",
     "Person",
+    "Product",
     "QuarantinedMessage",
     "Role",
     "Schedule",
     "SearchedValue",
     "StageInstance",
     "StepCallback",
+    "Subscription",
+    "SubscriptionEvent",
+    "SubscriptionEventKind",
+    "SubscriptionRelation",
+    "SubscriptionVersion",
     "TaskInstance",
     "WorkflowInstance",
     "WorkflowTemplate",

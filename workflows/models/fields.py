@@ -106,25 +106,25 @@ class StateModel(models.Model):
             self.__dict__.pop("_state_loading", None)
 
 
-def moves(move: Move) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def moves(move: Move, *, field: str = "state") -> Callable[[Callable[P, R]], Callable[P, R]]:
     """This will make a method the row's side of one legal move of the engine's table."""
     return cast(
         "Callable[[Callable[P, R]], Callable[P, R]]",
-        django_fsm.transition(field="state", source=[str(s) for s in move.source], target=str(move.target)),
+        django_fsm.transition(field=field, source=[str(s) for s in move.source], target=str(move.target)),
     )
 
 
-def states_check(*, name: str, states: Any) -> models.CheckConstraint:
+def states_check(*, name: str, states: Any, field: str = "state") -> models.CheckConstraint:
     """This will make the CHECK constraint that lets a state column hold nothing but its states."""
-    return models.CheckConstraint(condition=is_one_of(states), name=name)
+    return models.CheckConstraint(condition=is_one_of(states, field=field), name=name)
 
 
-def is_one_of(states: Any) -> models.Q:
+def is_one_of(states: Any, *, field: str = "state") -> models.Q:
     """This will make the condition that a row is in one of the states, for constraints and indexes.
 
     Not `state__in`: SQLite builds a table in memory for such a list, for each row that it writes.
     """
-    return reduce(or_, (models.Q(state=str(state)) for state in states))
+    return reduce(or_, (models.Q(**{field: str(state)}) for state in states))
 
 
 if TYPE_CHECKING:

@@ -38,6 +38,8 @@ class WorkflowTemplate(models.Model):
     component_name = models.CharField(max_length=200)
     version = models.PositiveIntegerField()
     fingerprint = models.CharField(max_length=64)
+    # Of the definition: which workflows are about subscriptions is asked without reading them all.
+    target = models.CharField(max_length=16, blank=True, default="")
     definition = JsonText()
     warnings = JsonText()
     published_by = models.CharField(max_length=150, blank=True)

@@ -94,7 +94,8 @@ class Answer:
     """What became of one command.
 
     `code` is a problem code of the contract when refused; `reason` is for people; `errors` point at faults of the
-    input; `created` tells a start that made the instance; `events` are the names of what happened.
+    input; `details` are further members of the problem document; `created` tells a start that made the instance;
+    `events` are the names of what happened.
     """
 
     outcome: Outcome
@@ -104,6 +105,7 @@ class Answer:
     errors: tuple[Mapping[str, str], ...] = ()
     created: bool = False
     events: tuple[str, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def applied(self) -> bool:

@@ -8,8 +8,9 @@ import logging
 import random
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from django.db import DatabaseError, connection, transaction
 
@@ -20,13 +21,15 @@ from workflows.definitions.strict_json import canonical
 from workflows.engine.commands import Command, CompleteTask, FailTask, OnTask, StartWorkflow
 from workflows.engine.decide import decide, refuse, start
 from workflows.engine.decision import Accepted, Duplicate, Rejected
-from workflows.engine.lifecycle import LIVE, OPEN_HUMAN_TASK, InstanceState
+from workflows.engine.lifecycle import ENDED, LIVE, OPEN_HUMAN_TASK, InstanceState
+from workflows.engine.rules.subscriptions import Holder
 from workflows.engine.snapshot import Snapshot
-from workflows.models import HumanTask, Lease
+from workflows.models import HumanTask, Lease, WorkflowInstance
 from workflows.models.locking import is_away, is_passing, writing
 from workflows.models.writes import Database
 from workflows.runtime import fresh, listeners, loading, moments, pausing
 from workflows.runtime.asking import Answer, Asked, InstanceNow, Outcome, Reference, Turn, TurnWork
+from workflows.runtime.holding import Holding, named_by
 from workflows.runtime.identity import new_instance_id, read_uuid
 from workflows.runtime.offers import Offers
 from workflows.runtime.pausing import Pause
@@ -130,11 +133,13 @@ class _Batch:
     offers: Offers = field(init=False)
     leases: dict[str, Lease] = field(init=False, default_factory=dict)
     pause: Pause | None = field(init=False)
+    holding: Holding = field(init=False)
 
     def __post_init__(self) -> None:
         self.recorder = Recorder(self.database, self.at)
         self.world = Directory(self.database)
         self.offers = Offers(self.database)
+        self.holding = Holding(self.at, named=self._named())
         failpoints.hit("before_lock")
         if any(isinstance(one.command, Turn) for one in self.asked):
             self.database.runs_steps()
@@ -200,6 +205,10 @@ class _Batch:
             return found if name is None else [known for known in found if known.workflow_name == name]
         known = self.by_id.get(one.target)
         return [known] if known else []
+
+    def _named(self) -> set[uuid.UUID]:
+        starts = [one.command for one in self.asked if isinstance(one.command, StartWorkflow)]
+        return {key for start in starts if (key := named_by(start.context)) is not None}
 
     # --- answering ---
 
@@ -267,6 +276,8 @@ class _Batch:
         match decide(work.definition, work.now, _command(one), at=self.at, world=self.world):
             case Accepted(events, snapshot):
                 failpoints.hit("decided")
+                if (rejected := self._hold(one, work, snapshot)) is not None:
+                    return self._refuse(one, work, rejected)
                 self.recorder.record(work, events, snapshot, actor=one.actor, cause=one.cause or one.event_id)
                 if one.event_id is not None:
                     self._remember(one, work, digest)
@@ -294,7 +305,18 @@ class _Batch:
             self.recorder.record(
                 work, recorded.events, recorded.snapshot, actor=one.actor, cause=one.cause or one.event_id
             )
-        return _refused(rejected.code, rejected.reason, work, tuple(rejected.errors))
+        return _refused(rejected.code, rejected.reason, work, tuple(rejected.errors), rejected.details)
+
+    def _hold(self, one: Asked, work: Recorded, after: Snapshot) -> Rejected | None:
+        """What it held is let go when it ends; a replay that opens it again has to get hold of it first."""
+        definition, was, now = work.definition, work.now, after.state
+        if definition.target is None or was is None or (was.state in ENDED) is (now in ENDED):
+            return None
+        if now in ENDED:
+            self.holding.end(work.id, how=str(now), actor=one.actor)
+            return None
+        holder = Holder(str(work.id), definition.component_name, definition.workflow_name, after.business_ref_no)
+        return self.holding.reopen(definition, holder=holder, actor=one.actor)
 
     def _start(self, one: Asked, command: StartWorkflow) -> Answer:
         target = one.target
@@ -314,6 +336,8 @@ class _Batch:
         if errors := _context_errors(definition, command):
             return _refused("invalid_body", "The context does not fit the workflow's context_schema.", errors=errors)
         key = new_instance_id()
+        if (rejected := self.holding.start(definition, command, instance_id=key, actor=one.actor)) is not None:
+            return self._not_begun(target, definition, rejected)
         work = Recorded(id=key, template_id=offer.id, version=offer.version, definition=definition, before=None)
         accepted = start(
             definition,
@@ -328,9 +352,23 @@ class _Batch:
         self.by_id[key] = known
         self.by_reference.setdefault((target.component_name, target.business_ref_no), []).append(known)
         self.recorder.record(work, accepted.events, accepted.snapshot, actor=one.actor, cause=one.cause or one.event_id)
+        if definition.target is not None and accepted.snapshot.state in ENDED:
+            self.holding.end(key, how=str(accepted.snapshot.state), actor=one.actor)
         if one.event_id is not None:
             self._remember(one, work, digest_of(one))
         return _applied(work, tuple(event.name for event in accepted.events), created=True)
+
+    def _not_begun(self, target: Reference, definition: WorkflowDefinition, rejected: Rejected) -> Answer:
+        # The same start may have come in while this one waited for the subscription: then it is in its own way.
+        twin = WorkflowInstance.objects.filter(
+            component_name=definition.component_name,
+            business_ref_no=target.business_ref_no,
+            workflow_name=definition.workflow_name,
+        ).first()
+        if twin is not None:
+            now = InstanceNow(twin.pk, twin.state, twin.business_status, twin.last_sequence)
+            return Answer(Outcome.DUPLICATE, instance=now, reason="The instance has been started before.")
+        return _refused(rejected.code, rejected.reason, errors=rejected.errors, details=rejected.details)
 
     def _lease_lost(self, one: Asked, work: Recorded) -> Rejected | None:
         if one.lease_id is None or not isinstance(one.command, CompleteTask | FailTask):
@@ -384,6 +422,7 @@ class _Batch:
 
 
 _MOVING = (InstanceState.RUNNING, InstanceState.FAILED)
+_NO_DETAILS: Mapping[str, Any] = {}
 
 
 def _command(one: Asked) -> Command:
@@ -427,9 +466,10 @@ def _refused(
     reason: str,
     work: Recorded | None = None,
     errors: tuple[object, ...] = (),
+    details: Mapping[str, Any] = _NO_DETAILS,
 ) -> Answer:
     instance = _now(work) if work is not None else None
-    return Answer(Outcome.REFUSED, instance=instance, code=code, reason=reason, errors=errors)  # type: ignore[arg-type]
+    return Answer(Outcome.REFUSED, instance=instance, code=code, reason=reason, errors=errors, details=details)  # type: ignore[arg-type]
 
 
 def _change(work: Recorded) -> listeners.Change:

@@ -68,6 +68,7 @@ def _store(value: Any, mark: str, warnings: Sequence[Mapping[str, str]], *, by: 
             component_name=value["component_name"],
             version=newest.version + 1 if newest else 1,
             fingerprint=mark,
+            target=value.get("target", ""),
             definition=value,
             warnings=list(warnings),
             published_by=by,

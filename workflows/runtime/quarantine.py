@@ -169,7 +169,8 @@ def resubmit_many(
 
     def settle(message: QuarantinedMessage) -> None:
         answer = answers[message.pk]
-        if answer.applied or STATUS.get(answer.code or "", 500) == 409:  # what the state refuses is in the history now
+        # What the state refuses is in the history now, unless it was a start.
+        if answer.applied or (STATUS.get(answer.code or "", 500) == 409 and answer.instance is not None):
             said = str(answer.outcome) if answer.applied else f"{answer.outcome}: {answer.reason}"
             message.mark_resubmitted(at=moment, by=by, resolution=f"{said} ({reason})" if reason else said)
         else:

@@ -14,28 +14,16 @@ import importlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from typing import Any
 
 from django.utils.module_loading import autodiscover_modules
 
 from workflows.conf import settings
-from workflows.definitions.schema import FailurePolicy, RetryPolicy
+from workflows.definitions.schema import FailurePolicy, RetryPolicy, Target
 from workflows.steps.links import Chain, Element, Input, Link, Step, chain
 from workflows.steps.step import name_of, remember
 
 STAGE = "STEPS"
-
-
-class Target(StrEnum):
-    """What a workflow does to the thing it is about."""
-
-    CREATE = "CREATE"
-    MODIFY = "MODIFY"
-    TERMINATE = "TERMINATE"
-    VALIDATE = "VALIDATE"
-    RECONCILE = "RECONCILE"
-    SYSTEM = "SYSTEM"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +43,9 @@ def workflow(
     title: str,
     *,
     component: str,
-    target: Target | str = Target.SYSTEM,
+    target: Target | str | None = None,
+    runs_out_of_sync: bool = False,
+    products: Sequence[str] = (),
     on_failure: str = FailurePolicy.HALT,
     timeout: float | None = None,
     observers: Sequence[str] = (),
@@ -66,7 +56,9 @@ def workflow(
 
     `component` and `title` are its `component_name` and `workflow_name`; `context_schema` (JSON Schema) is what a start
     must bring; `search` is what instances are found by (`{"customer": "/order/customer"}`); `observers` are names of
-    guards and listeners (`workflows.steps.observers`). Raises TypeError where the function gives no chain.
+    guards and listeners (`workflows.steps.observers`). With a `target` the subscription that a start names is taken out
+    of sync (docs/subscriptions.md); one that `runs_out_of_sync` may run beside whoever holds it; `products` are those
+    that it is for. Raises TypeError where the function gives no chain.
     """
 
     def register(function: Callable[[], Chain]) -> PythonWorkflow:
@@ -81,11 +73,17 @@ def workflow(
             template["timeout_seconds"] = timeout
         if observers:
             template["observers"] = list(observers)
+        if target is not None:
+            template["target"] = Target(target).value
+        if runs_out_of_sync:
+            template["runs_out_of_sync"] = True
+        if products:
+            template["products"] = list(products)
         if context_schema is not None:
             template["context_schema"] = dict(context_schema)
         if search is not None:
             template["search"] = dict(search)
-        made = _registered[name] = PythonWorkflow(name, title, Target(target), template)
+        made = _registered[name] = PythonWorkflow(name, title, Target(target or Target.SYSTEM), template)
         return made
 
     return register

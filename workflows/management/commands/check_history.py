@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from workflows.runtime.replay import check_all
+from workflows.subscriptions import checking
 
 
 class Command(BaseCommand):
@@ -22,6 +23,13 @@ class Command(BaseCommand):
             disagreeing += bool(disagreements)
             for disagreement in disagreements:
                 self.stdout.write(f"{instance} {instance.pk}: {disagreement}")
+        unsound = 0
+        for subscription, disagreements in checking.check_all():
+            unsound += bool(disagreements)
+            for disagreement in disagreements:
+                self.stdout.write(f"subscription {subscription.pk}: {disagreement}")
+        if unsound:
+            raise CommandError(f"{unsound} subscriptions disagree with their history.")
         if disagreeing:
             raise CommandError(f"{disagreeing} of {instances} instances disagree with their history.")
         self.stdout.write(f"{instances} instances agree with their history.")

@@ -1,0 +1,132 @@
+"""What the pages of subscriptions print, as plain values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import QuerySet
+
+from tasks_ui import words
+from tasks_ui.words import Sign
+from workflows.definitions.problems import below
+from workflows.engine.lifecycle import SubscriptionStatus
+from workflows.models import Product, Subscription, SubscriptionEvent, SubscriptionVersion
+from workflows.subscriptions import Difference, startable, versions_apart
+
+_IN_A_CHOICE = 200
+_IN_A_LINE = 200
+_VERSIONS = 50
+_EVENTS = 50
+_RELATED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One value that is no object, with its JSON pointer."""
+
+    pointer: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What differs in one place; an empty text: it is not there."""
+
+    pointer: str
+    kind: str
+    before: str
+    after: str
+
+
+def listed(asked: Mapping[str, str]) -> QuerySet[Subscription]:
+    """This will give the subscriptions that the address asks for."""
+    rows = Subscription.objects.select_related("product", "holder").defer("values")
+    if product := asked["product"]:
+        rows = rows.filter(product__name=product)
+    if customer := asked["customer"]:
+        rows = rows.filter(customer__icontains=customer)
+    if (status := asked["status"]) in set(SubscriptionStatus):
+        rows = rows.filter(status=status)
+    if asked["sync"] in ("in", "out"):
+        rows = rows.filter(holder__isnull=asked["sync"] == "in")
+    return rows
+
+
+def products() -> list[str]:
+    """This will give the names of products for a choice."""
+    return list(Product.objects.order_by("name").values_list("name", flat=True)[:_IN_A_CHOICE])
+
+
+def with_signs(rows: Sequence[Subscription]) -> list[tuple[Subscription, Sign]]:
+    """This will give each with the sign of its status."""
+    return [(row, words.subscription_sign(row.status)) for row in rows]
+
+
+def values_of(value: Any, pointer: str = "") -> list[Value]:
+    """This will lay values out, one line each."""
+    if isinstance(value, dict) and value:
+        return [line for key, inner in value.items() for line in values_of(inner, below(pointer, key))]
+    if isinstance(value, dict) and not pointer:
+        return []
+    return [Value(pointer, _text(value))]
+
+
+def versions_of(row: Subscription) -> list[SubscriptionVersion]:
+    """This will give its newest versions."""
+    versions = SubscriptionVersion.objects.filter(subscription=row).select_related("instance")
+    return list(versions.order_by("-version").defer("values")[:_VERSIONS])
+
+
+def history_of(row: Subscription) -> list[SubscriptionEvent]:
+    """This will give the newest lines of its history."""
+    events = SubscriptionEvent.objects.filter(subscription=row).select_related("instance")
+    return list(events.order_by("-pk")[:_EVENTS])
+
+
+def relations_of(row: Subscription) -> list[tuple[str, Subscription, Sign]]:
+    """This will give those that it depends on, then those that use it."""
+    with_product = Subscription.objects.select_related("product", "holder").defer("values").order_by("pk")
+    children = with_product.filter(in_use_by__parent=row)[:_RELATED]
+    parents = with_product.filter(depends_on__child=row)[:_RELATED]
+    pairs = [("Depends on", one) for one in children] + [("In use by", one) for one in parents]
+    return [(word, one, words.subscription_sign(one.status)) for word, one in pairs]
+
+
+def workflows_of(row: Subscription) -> list[Any]:
+    """This will give the workflows about it, those that may start first."""
+    return sorted(startable(row.pk), key=lambda one: not one.may_start)
+
+
+def changes(row: Subscription, *, before: str, after: str) -> dict[str, Any]:
+    """This will compare two versions: those that the address names, else the newest with the one before it."""
+    new = _number(after, most=row.version) or row.version
+    old = _number(before, most=row.version) or max(1, new - 1)
+    found = SubscriptionVersion.objects.filter(subscription=row, version__in=(old, new)).in_bulk(field_name="id")
+    by_number = {one.version: one for one in found.values()}
+    one, other = by_number[old], by_number[new]
+    return {
+        "before": one,
+        "after": other,
+        "status_changed": one.status != other.status,
+        "lines": [_change(difference) for difference in versions_apart(one, other)],
+    }
+
+
+def _change(one: Difference) -> Change:
+    before = "" if one.kind == "added" else _text(one.before)
+    after = "" if one.kind == "removed" else _text(one.after)
+    return Change(one.pointer, one.kind, before, after)
+
+
+def _number(text: str, *, most: int) -> int | None:
+    if text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= most:
+        return int(text)
+    return None
+
+
+def _text(value: Any) -> str:
+    text = value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _IN_A_LINE else f"{text[:_IN_A_LINE]} …"
