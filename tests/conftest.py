@@ -83,8 +83,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the slow folders first, and see that asynchronous tests clean up after themselves."""
+    """Run the slow folders first, leave out what belongs to the run on the other database, and see that asynchronous
+    tests clean up after themselves.
+    """
     here = Path(__file__).parent
+    others = "only_on_sqlite" if "TEST_DATABASE_URL" in os.environ else "only_on_postgresql"
+    items[:] = [item for item in items if item.get_closest_marker(others) is None]
 
     def rank(item: pytest.Item) -> int:
         parts = item.path.relative_to(here).parts if item.path.is_relative_to(here) else ("",)

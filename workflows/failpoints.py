@@ -56,6 +56,8 @@ POINTS: Mapping[str, str] = {
     "clock_claimed": "what is due is known, nothing has fired",
     "clock_fired": "deadlines have fired, their rows are still there",
     "clock_settled": "their rows are gone",
+    "schedule_started": "a schedule has started an instance, its next moment is not written down",
+    "bulk_retried": "a batch of failed instances is retried, how far it got is not written down",
     "step_begin": "a step's turn has come, under the lock",
     "step_end": "a step has done its work, nothing is recorded of it",
     "lease_taken": "a lease is written down, the task has not begun",

@@ -108,7 +108,8 @@ def work_by_lease(queue: str) -> Step:
                 },
             }  # fmt: skip
             world.call("event", "events/", message, by="service-bot", key="")
-        if told is not None and not told.get("tasks") and world.instance(REF).state in ("COMPLETED", "ROLLED_BACK"):
+        # Where its result was taken and the answer lost, nothing is left to lease; what somebody held comes back.
+        if told is not None and not told.get("tasks") and not world.offers(queue):
             world.mark("lease")
 
     return do

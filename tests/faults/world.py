@@ -246,6 +246,11 @@ class World:
         return WorkflowInstance.objects.get(business_ref_no=reference)
 
     @staticmethod
+    def offers(queue: str) -> bool:
+        """Tell whether a task at that queue is not done yet."""
+        return TaskInstance.objects.filter(queue=queue).exists()
+
+    @staticmethod
     def human_task(reference: str, task: str) -> HumanTask:
         """Look the newest human task of that name up."""
         found = HumanTask.objects.filter(instance__business_ref_no=reference, task_name=task).order_by("-attempt")

@@ -150,9 +150,8 @@ def test_a_step_that_runs_ends_and_its_successor_waits_for_the_resume(door):
     assert site.history().count("TaskCompleted") >= 2
 
 
+@pytest.mark.only_on_postgresql
 def test_a_step_that_has_waited_for_its_instance_does_not_begin_after_the_pause(door):
-    if connection.vendor != "postgresql":
-        pytest.skip("there is one writer")
     site = door(workflow(a_step("one")))
     site.start()
     instance = site.instance()

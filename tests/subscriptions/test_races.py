@@ -43,7 +43,7 @@ def test_two_processes_race_for_a_parent_and_its_child(nodes, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.skipif("TEST_DATABASE_URL" in os.environ, reason="started from the run on SQLite")
+@pytest.mark.only_on_sqlite
 def test_a_thousand_rounds_on_postgresql(postgresql_url):
     where = f"{__file__}::test_two_processes_race_for_one_subscription"
     # The child makes a folder of its own, and is no process of this run's xdist.
@@ -132,7 +132,7 @@ def test_unlocking_and_ending_at_once(nodes):
         assert Subscription.objects.get(pk=node.pk).in_sync
 
 
-@pytest.mark.skipif("TEST_DATABASE_URL" not in os.environ, reason="SQLite has one writer: all wait for it")
+@pytest.mark.only_on_postgresql
 def test_nobody_waits_for_a_long_step_to_be_told_no(nodes):
     node = nodes.make()
     held = nodes.start("Visit", node.pk)

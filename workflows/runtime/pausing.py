@@ -88,6 +88,7 @@ class Known:
     def __init__(self) -> None:
         self._pause: Pause | None = None
         self._until = 0.0
+        self.fresh = FRESH
 
     def now(self, database: Database | None = None) -> Pause | None:
         """This will give the pause, if there is one; `database` is that of a transaction that is open."""
@@ -96,7 +97,7 @@ class Known:
         began = time.monotonic()
         pause = _read() if database is None else _pause_of(database.rows(_ROW, [(1,)], ("int",)))
         self._pause = pause
-        self._until = began + FRESH if connection.vendor == "postgresql" else 0.0
+        self._until = began + self.fresh if connection.vendor == "postgresql" else 0.0
         return pause
 
     def forget(self) -> None:
