@@ -19,7 +19,7 @@ _OPEN_SECONDS = 8.0
 _TOPICS = 20
 _SILENCE = 12.0
 """When nothing has come for so long after the end, nothing will: a bit more than `FAR_SECONDS` of the live hub."""
-_PATIENCE = 2 * _SILENCE
+_PATIENCE = 16.0
 
 
 class _Wire(Wire):
@@ -78,7 +78,7 @@ class Watcher(Driver):
                 if time.monotonic() - heard > _SILENCE or time.monotonic() - stopped > _PATIENCE:
                     break
             if wire.waits(0.3):
-                frame = wire.hear(10)
+                frame = wire.hear(5)
                 heard = time.monotonic()
                 self._write(frame, known)
             elif time.monotonic() > end and not self._stopping.is_set():

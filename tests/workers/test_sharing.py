@@ -5,6 +5,7 @@ import signal
 import time
 
 import pytest
+from amqp.exceptions import NotFound
 from kombu import Connection
 
 from tests.workers.places import Actor, Place, service, step, template, until
@@ -19,9 +20,20 @@ def completed(ref: str, task: str) -> dict[str, str]:
 
 def send(place: Place, url: str, messages: list[dict[str, str]]) -> None:
     queue = place.environment["INBOUND_QUEUE"]
+    # A worker makes it in its own time; what was sent before would be nowhere.
+    until(lambda: _is_there(url, queue), what=f"the queue {queue}")
     with Connection(url) as connection, connection.Producer() as producer:
         for message in messages:
             producer.publish(json.dumps(message), routing_key=queue, content_type="application/json")
+
+
+def _is_there(url: str, queue: str) -> bool:
+    with Connection(url) as connection:
+        try:
+            connection.default_channel.queue_declare(queue, passive=True)
+        except NotFound:
+            return False
+    return True
 
 
 def test_two_workers_share_the_steps_and_each_runs_once(on_postgresql: Place):
@@ -88,13 +100,16 @@ def test_asked_to_end_amid_messages_it_acknowledges_what_it_has_done_and_leaves_
     with Connection(rabbitmq_url) as connection:
         channel, queue = connection.default_channel, place.environment["INBOUND_QUEUE"]
         # The broker puts back what nobody acknowledged when it notices that the connection is gone.
-        seen = set()
-        until(
-            lambda: (
-                seen.add(there := channel.queue_declare(queue, passive=True).message_count) or there == count - done
-            ),
-            what=f"{count - done} messages that are not done, but {seen}",
-        )
+        seen: list[int] = []
+
+        def all_of_the_rest() -> bool:
+            seen.append(channel.queue_declare(queue, passive=True).message_count)
+            return seen[-1] == count - done
+
+        try:
+            until(all_of_the_rest, what=f"{count - done} messages that are not done")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; there were {sorted(set(seen))}") from None
     place.worker("--only", "inbound")
     place.worker("--only", "inbound", "--concurrency", "2")
     until(lambda: actor("states") == {"COMPLETED": count}, what="the rest")
