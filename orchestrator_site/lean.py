@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
 
 
 @contextmanager
@@ -31,7 +34,7 @@ def load_daphne() -> None:
     # The third makes haste with long texts from clients, of which there are none, and brings a parser of C.
     with without("OpenSSL", "cbor2", "_nvx_utf8validator", "click"):
         # Imported whether it is found or not: it brings `cryptography`, and nobody calls it.
-        _load_when_used("autobahn.wamp.auth")
+        load_when_used("autobahn.wamp.auth")
         import daphne.server  # noqa: F401
 
 
@@ -47,15 +50,28 @@ def load_channel_layer() -> None:
         import channels_redis.pubsub  # noqa: F401
 
 
-def _load_when_used(name: str) -> None:
-    # The recipe of the documentation of `importlib`.
+def load_when_used(name: str) -> None:
+    """Have a module that others import be loaded when something in it is first asked for."""
     spec = importlib.util.find_spec(name)
     if name in sys.modules or spec is None or spec.loader is None:
         return
-    spec.loader = importlib.util.LazyLoader(spec.loader)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    # Found there it is taken as it is; looked up by its whole name it would be loaded.
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    module.__class__ = _Later
     package, _, own = name.rpartition(".")
-    setattr(sys.modules[package], own, module)
+    if package:
+        setattr(sys.modules[package], own, module)
+
+
+class _Later(ModuleType):
+    """A module that is not loaded yet: `importlib.util.LazyLoader` loads on `import`, this on the first name in it."""
+
+    def __getattr__(self, name: str) -> Any:
+        with _loading:
+            spec = self.__spec__
+            if self.__class__ is _Later and spec is not None and spec.loader is not None:
+                self.__class__ = ModuleType  # type: ignore[assignment]
+                spec.loader.exec_module(self)
+        return getattr(self, name)
+
+
+_loading = threading.RLock()

@@ -86,7 +86,6 @@ INSTALLED_APPS = [
 WORKER = sys.argv[1:2] == ["run_worker"]
 if WORKER:
     INSTALLED_APPS = ["orchestrator_site.worker_apps.Auth", "orchestrator_site.worker_apps.ContentTypes", "workflows"]
-
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "orchestrator_site.security.ContentSecurityPolicyMiddleware",

@@ -11,6 +11,7 @@ from tests import servers
 from tests.tree import ROOT
 
 SERVES_NO_TLS = {"OpenSSL", "cryptography.hazmat", "service_identity", "cbor2", "click", "cffi", "pycparser"}
+ONLY_FOR_MIGRATIONS = {"sqlparse.engine", "sqlparse.sql"}
 ONLY_FOR_TESTS = {"requests", "charset_normalizer", "pygments"}
 FOR_THE_DESCRIPTION_OF_THE_API = {"drf_spectacular.openapi", "jsonschema", "yaml"}
 FOR_PAGES = {
@@ -22,7 +23,12 @@ FOR_PAGES = {
     "tasks_ui",
     "orchestrator_site.urls",
 }
-ASK = "import json, sys; sys.argv = ['manage.py', {command!r}]; import django; django.setup(); {then}; print(json.dumps(list(sys.modules)))"
+ASK = (
+    "import json, sys; sys.argv = ['manage.py', {command!r}];"
+    "from django.core.management import execute_from_command_line; from orchestrator_site import security;"
+    "import django; django.setup(); {then}; print(json.dumps(list(sys.modules)))"
+)
+"""In the order in which manage.py loads things."""
 
 
 def loaded(command, then="pass", **settings):
@@ -52,7 +58,7 @@ def test_a_web_process_loads_nothing_that_it_has_no_use_for(settings_of_a_site):
     modules = loaded("serve", then, **settings_of_a_site)
 
     assert {"daphne.server", "rest_framework.compat", "workflows.live.hub", "tasks_ui.urls"} <= modules
-    assert not modules & (SERVES_NO_TLS | ONLY_FOR_TESTS | FOR_THE_DESCRIPTION_OF_THE_API)
+    assert not modules & (SERVES_NO_TLS | ONLY_FOR_MIGRATIONS | ONLY_FOR_TESTS | FOR_THE_DESCRIPTION_OF_THE_API)
 
 
 def test_a_worker_process_loads_nothing_that_only_pages_need(settings_of_a_site):
@@ -60,7 +66,12 @@ def test_a_worker_process_loads_nothing_that_only_pages_need(settings_of_a_site)
 
     assert {"workflows.wiring", "psycopg"} <= modules
     assert not modules & (
-        SERVES_NO_TLS | ONLY_FOR_TESTS | FOR_THE_DESCRIPTION_OF_THE_API | FOR_PAGES | {"redis", "prometheus_client"}
+        SERVES_NO_TLS
+        | ONLY_FOR_MIGRATIONS
+        | ONLY_FOR_TESTS
+        | FOR_THE_DESCRIPTION_OF_THE_API
+        | FOR_PAGES
+        | {"redis", "prometheus_client"}
     )
 
 
@@ -83,3 +94,14 @@ def test_what_is_there_already_is_not_hidden():
     import wave  # noqa: F401
 
     assert found is json
+
+
+def test_what_is_loaded_when_it_is_used_is_whole_then():
+    code = (
+        "import orchestrator_site, sys; import sqlparse; print('sqlparse.sql' in sys.modules);"
+        "print(len(sqlparse.split('SELECT 1; SELECT 2;')), sqlparse.sql.Token.__name__, type(sqlparse).__name__)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+
+    assert done.stdout.split() == ["False", "2", "Token", "module"]
