@@ -7,7 +7,7 @@ and after every event it counts again, from scratch, what the engine counts as i
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tests import law
@@ -19,6 +19,7 @@ from workflows.engine import outgoing
 from workflows.engine.decision import Accepted, Decision, Duplicate, Rejected
 from workflows.engine.draft import Draft
 from workflows.engine.events import Event
+from workflows.engine.plugins import ExcludedPlugin, Expected, ExpectedPlugin, Phase
 from workflows.engine.snapshot import Snapshot, Task
 
 NOON = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
@@ -39,6 +40,34 @@ def workflow(*stages: dict[str, Any], **more: Any) -> dict[str, Any]:
 def stage(name: str, *tasks: dict[str, Any], **more: Any) -> dict[str, Any]:
     """Make a stage."""
     return {"stage_name": name, **({"tasks": list(tasks)} if tasks else {}), **more}
+
+
+def activity(name: str = "PROCESS", **more: Any) -> dict[str, Any]:
+    """Make a stage whose work is done by plugins."""
+    return {"stage_name": name, "kind": "activity", **more}
+
+
+def plugin(task: Mapping[str, Any], *, optional: bool = False, **labels: str) -> ExpectedPlugin:
+    """Make a plugin of a task: `plugin(service("scan"), system="OCR")`."""
+    return ExpectedPlugin(task["task_name"], not optional, task, labels)
+
+
+def excluded(name: str, *, optional: bool = False, **labels: str) -> ExcludedPlugin:
+    """Make a plugin that its filter policy keeps out."""
+    return ExcludedPlugin(name, not optional, labels)
+
+
+Planted = Mapping[str, Sequence[ExpectedPlugin | ExcludedPlugin]]
+"""Who takes part in which phase, of every activity."""
+
+
+def expected_of(planted: Planted, phase: str) -> Expected:
+    """Tell who takes part in a phase, and who is kept out."""
+    named = planted.get(phase, ())
+    return Expected(
+        tuple(one for one in named if isinstance(one, ExpectedPlugin)),
+        tuple(one for one in named if isinstance(one, ExcludedPlugin)),
+    )
 
 
 def service(name: str, *parents: str, **more: Any) -> dict[str, Any]:
@@ -179,6 +208,8 @@ class People:
 
     def __init__(self, *, luck: float = 0.0) -> None:
         self.luck = luck
+        self.plugins: Planted = {}
+        self.asked: list[tuple[str, str, Mapping[str, Any]]] = []
 
     def assignee_kind(self, name: str) -> str:
         """Tell who bears the name."""
@@ -190,6 +221,11 @@ class People:
         """Give the luck."""
         return self.luck
 
+    def expected_plugins(self, activity: str, phase: Phase, attributes: Mapping[str, Any]) -> Expected:
+        """Tell who is planted, and keep what was asked."""
+        self.asked.append((activity, str(phase), attributes))
+        return expected_of(self.plugins, phase)
+
 
 class Story:
     """An instance in the pure engine, alone."""
@@ -197,10 +233,17 @@ class Story:
     now: Snapshot
 
     def __init__(
-        self, template: Mapping[str, Any], *, context: Mapping[str, Any] | None = None, by: str = "ada", luck: float = 0
+        self,
+        template: Mapping[str, Any],
+        *,
+        context: Mapping[str, Any] | None = None,
+        by: str = "ada",
+        luck: float = 0,
+        plugins: Planted | None = None,
     ) -> None:
         self.definition = definition_of(template)
         self.world = People(luck=luck)
+        self.world.plugins = plugins or {}
         self.at = NOON
         self.log: list[tuple[dt.datetime, Event]] = []
         self.sent: list[outgoing.Outgoing] = []
@@ -263,6 +306,7 @@ class Story:
             law.check_step(self.definition, before, event, follower.freeze(), said=self.log)
             self.log.append((self.at, event))
         self.now = accepted.snapshot
+        self.definition = self.now.grown or self.definition
         assert follower.freeze() == self.now, "the fold of the log is not what the decision said"
         law.check_at_rest(self.definition, self.now)
         messages = list(outgoing.messages(self.definition, self.now, accepted.events))

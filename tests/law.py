@@ -43,13 +43,16 @@ def check_step(
 ) -> None:
     """Check that an event moved only along the edges of the table, and that everything counted is right after it."""
     told = f"{event.name} of {event.stage_name}/{event.task_name}"
+    definition = after.grown or definition
+    more = len(after.tasks) - len(before.tasks)
+    assert more == (len(event.data.get("plugins", ())) if event.name == "PhaseStarted" else 0), told
     assert after.last_sequence == before.last_sequence + 1
     if before.state in lifecycle.ENDED:
         assert event.name in AFTER_THE_END, f"{told} after the end"
     _moved(told, before.state, after.state, INSTANCE_EDGES)
     for was, now in zip(before.stages, after.stages, strict=True):
         _moved(told, was.state, now.state, STAGE_EDGES)
-    for position, (one, other) in enumerate(zip(before.tasks, after.tasks, strict=True)):
+    for position, (one, other) in enumerate(zip(before.tasks, after.tasks, strict=not more)):
         if one is other:
             continue
         _moved(told, one.state, other.state, TASK_EDGES)
@@ -80,11 +83,14 @@ def is_done(definition: WorkflowDefinition, snapshot: Snapshot, position: int) -
 
 def check_counts(definition: WorkflowDefinition, snapshot: Snapshot, told: str = "") -> None:
     """Count again, from scratch, what a snapshot counts as it goes."""
+    definition = snapshot.grown or definition
     tasks = list(zip(definition.tasks, snapshot.tasks, strict=True))
     done = [is_done(definition, snapshot, task.position) for task in definition.tasks]
     for stage, state in zip(definition.stages, snapshot.stages, strict=True):
         inside = range(stage.first, stage.end)
         assert state.remaining == sum(not done[n] for n in inside), f"{told}: remaining of {stage.stage_name}"
+        left = tuple(sum(not done[n] for n in range(phase.first, phase.end)) for phase in stage.phases)
+        assert state.left == left, f"{told}: what is left of the phases of {stage.stage_name}"
         assert state.skipped == sum(snapshot.tasks[n].state == "SKIPPED" for n in inside), told
     for task, state in tasks:
         assert state.waiting_for == sum(not done[parent] for parent in task.parents), f"{told}: {task.key} waits for"
@@ -117,6 +123,7 @@ def check_counts(definition: WorkflowDefinition, snapshot: Snapshot, told: str =
 
 def check_at_rest(definition: WorkflowDefinition, snapshot: Snapshot) -> None:
     """Check what holds between two commands: the instance is what its tasks say, and nothing that is ready was left."""
+    definition = snapshot.grown or definition
     states = [task.state for task in snapshot.tasks]
     open_ = {"SCHEDULED", "STARTED", "WAITING"}
     match snapshot.state:
@@ -124,11 +131,14 @@ def check_at_rest(definition: WorkflowDefinition, snapshot: Snapshot) -> None:
             assert (snapshot.state == "FAILED") == bool(snapshot.blocked or snapshot.timed_out)
             assert snapshot.active_stage >= 0
             for task, state in zip(definition.tasks, snapshot.tasks, strict=True):
-                ready = state.state == "PENDING" and not state.waiting_for
+                phase = snapshot.stages[task.stage_position].phase
+                its_turn = task.plugin is None or task.plugin.phase == phase
+                ready = state.state == "PENDING" and not state.waiting_for and its_turn
                 assert not (ready and task.stage_position == snapshot.active_stage), f"{task.key} was left behind"
                 assert state.state != "FAILED" or state.spent
                 if task.stage_position > snapshot.active_stage:
                     assert state.state == "PENDING", f"{task.key} is {state.state} before its stage"
+            check_phases(definition, snapshot)
             for stage in definition.stages:
                 state = snapshot.stages[stage.position].state
                 if stage.position < snapshot.active_stage:
@@ -154,6 +164,21 @@ def check_at_rest(definition: WorkflowDefinition, snapshot: Snapshot) -> None:
             assert "COMPENSATION_FAILED" in states
             assert "COMPENSATING" not in states
             assert not open_.intersection(states)
+
+
+def check_phases(definition: WorkflowDefinition, snapshot: Snapshot) -> None:
+    """Check that the active stage of an activity is in the phase that its plugins say."""
+    stage, now = definition.stages[snapshot.active_stage], snapshot.stages[snapshot.active_stage]
+    if stage.activity is None:
+        return
+    for phase in stage.phases:
+        done = all(is_done(definition, snapshot, n) for n in range(phase.first, phase.end))
+        if phase.phase == now.phase:
+            assert not done, f"{stage.stage_name} stays in a phase that is over"
+            break
+        assert done, f"{stage.stage_name} has left {phase.phase} too early"
+    else:
+        raise AssertionError(f"{stage.stage_name} is ACTIVE in no phase")
 
 
 def check_messages(definition: WorkflowDefinition, events: Iterable[Event], messages: Sequence[Outgoing]) -> None:

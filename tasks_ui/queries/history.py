@@ -22,6 +22,7 @@ _MINOR = frozenset({
     "TaskClaimed", "TaskReleased", "StageCompleted", "TaskCancelled", "StageCancelled",
 })  # fmt: skip
 _MOST_DATA = 20_000
+_NAMED = 5
 
 # Event → (state that colours it, icon).
 _SIGNS = {
@@ -45,6 +46,7 @@ _SIGNS = {
     "StageSkipped": ("skipped", "skipped"),
     "StageCancelled": ("cancelled", "cancelled"),
     "StageReset": ("pending", "pending"),
+    "PhaseStarted": ("running", "running"),
     "TaskScheduled": ("scheduled", "sent"),
     "TaskStarted": ("started", "running"),
     "TaskClaimed": ("person", "person"),
@@ -172,6 +174,20 @@ def entry_of(row: Mapping[str, Any], *, titles: Mapping[str, str], with_data: bo
     )  # fmt: skip
 
 
+def _phase(data: Mapping[str, Any]) -> str:
+    if data.get("again"):
+        return f"{data['phase']}, with those who took part before"
+    names = [words.readable(one["name"]) for one in data.get("plugins", ())]
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{data['phase']}, with {', '.join(names[:_NAMED])}{more}" if names else f"{data['phase']}, with nobody"
+
+
+def _kept_out(data: Mapping[str, Any]) -> str:
+    names = [words.readable(one["name"]) for one in data.get("excluded", ())]
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"Not applicable: {', '.join(names[:_NAMED])}{more}" if names else ""
+
+
 def _sentence(
     event: str, data: Mapping[str, Any], stage: str, attempt: int | None, actor: str
 ) -> tuple[str, str, str, str]:
@@ -217,6 +233,8 @@ def _sentence(
             )
         case "StageActivated" | "StageCompleted" | "StageSkipped" | "StageCancelled" | "StageReset":
             return f"{stage}.", "", "", ""
+        case "PhaseStarted":
+            return f"{stage}: {_phase(data)}.", "", _kept_out(data), ""
         case "TaskScheduled":
             to = f", for {words.readable(data['assigned_to'])}" if data.get("assigned_to") else ""
             return "", f", attempt {attempt}{to}.", "", ""

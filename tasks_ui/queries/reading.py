@@ -14,7 +14,6 @@ from workflows.definitions.schema import FailurePolicy, TaskDefinition, Workflow
 from workflows.engine.lifecycle import InstanceState, TaskState
 from workflows.models import Deadline, DeadlineKind, HumanTask, StageInstance, TaskInstance
 from workflows.runtime import projection, replay
-from workflows.runtime.loading import definition_of
 
 _TASK_COLUMNS = (
     "position", "state", "attempt", "queue", "assigned_to", "claimed_by", "outcome", "error", "due_at",
@@ -26,8 +25,8 @@ def read(row: Any, *, now: dt.datetime, at: int | None = None) -> Instance:
     """This will read the whole instance: from its rows, or folded from its log where `at` names an event."""
     if at is not None:
         return _as_of(row, at)
-    definition = definition_of(row.template_id)
     values = {task["position"]: task for task in TaskInstance.objects.filter(instance=row).values(*_TASK_COLUMNS)}
+    definition = replay.followed(row, max(values, default=0))
     stages = {stage.position: stage for stage in StageInstance.objects.filter(instance=row)}
     retries, timed_out = _clocks(row)
     people = _human_tasks(row)

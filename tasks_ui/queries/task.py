@@ -11,13 +11,16 @@ from typing import Any
 from tasks_ui import words
 from tasks_ui.queries.data import Datum, context_of
 from tasks_ui.words import Sign
-from workflows.definitions.schema import DEFAULT_OUTCOMES, Effect, Outcome, TaskDefinition, WorkflowDefinition
+from workflows.definitions.schema import DEFAULT_OUTCOMES, Effect, Outcome, Phase, TaskDefinition, WorkflowDefinition
+from workflows.definitions.search import SearchValue
 from workflows.engine.commands import Command, CompleteTask, DecideTask
 from workflows.engine.decide import decide
 from workflows.engine.decision import Accepted
 from workflows.engine.lifecycle import OPEN_HUMAN_TASK, InstanceState
+from workflows.engine.plugins import Expected
 from workflows.engine.snapshot import Snapshot
 from workflows.models import HumanTask, LoggedEvent, Person
+from workflows.runtime import plugins
 from workflows.runtime.reading import task_definition, why
 from workflows.runtime.replay import state_at
 
@@ -243,17 +246,20 @@ def consequence(
     decision = decide(workflow, snapshot, command, at=snapshot.updated_at, world=_Nobody())
     if not isinstance(decision, Accepted):
         return "It is recorded."
-    return _told(decision, workflow, snapshot)
+    return _told(decision, decision.snapshot.grown or workflow, snapshot)
 
 
 class _Nobody:
-    """A world in which every name is a group: a preview looks nobody up."""
+    """A world in which every name is a group: a preview looks nobody up. Plugins are asked for: who comes is told."""
 
     def assignee_kind(self, name: str) -> str:
         return "group"
 
     def chance(self) -> float:
         return 0.5
+
+    def expected_plugins(self, activity: str, phase: Phase, attributes: Mapping[str, SearchValue]) -> Expected:
+        return plugins.expected(activity, phase, attributes)
 
 
 def _told(decision: Accepted, workflow: WorkflowDefinition, before: Snapshot) -> str:

@@ -72,6 +72,7 @@ def answer_of(decision: Decision) -> str:
 def seen_in_the_engine(definition: WorkflowDefinition, now: Snapshot) -> dict[str, Any]:
     """Show an instance of the engine, as far as anybody can see it from outside."""
     tasks = {}
+    definition = now.grown or definition
     for task, it in zip(definition.tasks, now.tasks, strict=True):
         undo = it.compensation
         tasks[task.stage_name, task.task_name] = {

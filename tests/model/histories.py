@@ -20,14 +20,15 @@ from tests.runtime.door import Door
 from workflows.definitions.schema import WorkflowDefinition
 from workflows.engine import commands as c
 from workflows.engine import evolve
-from workflows.engine.codec import decode
+from workflows.engine.codec import Reader
 from workflows.engine.events import Event
 from workflows.engine.snapshot import Snapshot
 from workflows.models import LoggedEvent
+from workflows.runtime import plugins
 from workflows.runtime.replay import state_at
 
 FOLDER = Path(__file__).parent / "golden"
-SEEDS = range(50)
+SEEDS = range(54)
 
 _OUTCOMES = [{"name": "approve"}, {"name": "reject", "effect": "fail"}]
 _EVERYTHING = b.workflow(
@@ -49,6 +50,14 @@ _EVERYTHING = b.workflow(
     b.stage("SHIP", b.service("ship", business_status="SHIPPED", on_failure="rollback", **b.retry(3, 10), **b.undo())),
     timeout_seconds=20_000,
 )  # fmt: skip
+_PLUGINS = {
+    "pre": [b.plugin(b.service("scan", **b.undo())), b.plugin(b.service("guess", **b.retry(2, 5)), optional=True)],
+    "parallel": [b.plugin(b.service("fraud"), system="CORE"), b.plugin(b.human("look")), b.excluded("auto")],
+    "post": [b.plugin(b.service("file", timeout_seconds=300, **b.undo()))],
+}
+_ACTIVITY = b.workflow(
+    b.stage("FIRST", b.service("in")), b.activity("PROCESS", activity="rate"), b.stage("LAST", b.service("out"))
+)
 _TEMPLATES = [_EVERYTHING, *TEMPLATES.values()]
 
 
@@ -60,8 +69,9 @@ def path_of(seed: int) -> Path:
 def write(seed: int) -> dict[str, Any]:
     """Live through an instance behind the one door, and give its history."""
     luck = random.Random(seed)
-    template = _TEMPLATES[0 if seed % 2 else seed // 2 % len(_TEMPLATES)]
+    template = _ACTIVITY if seed >= 50 else _TEMPLATES[0 if seed % 2 else seed // 2 % len(_TEMPLATES)]
     door = Door(template, component=f"GOLDEN {seed}")
+    plugins.ask_with(lambda activity, phase, attributes: b.expected_of(_PLUGINS, phase))
     door.start(by=luck.choice(["ada", "fred"]), context={"amount": luck.randint(0, 2)})
     for _ in range(luck.randint(8, 32)):
         instance = door.instance()
@@ -106,16 +116,11 @@ def dump(golden: dict[str, Any]) -> str:
 def read(golden: dict[str, Any]) -> tuple[WorkflowDefinition, list[tuple[dt.datetime, Event]]]:
     """Read a history as the runtime reads its log."""
     definition = b.definition_of(golden["template"])
+    reader, names = Reader(definition), ("event", "shape", "stage_name", "task_name", "attempt")
     events = [
-        (
-            dt.datetime.fromisoformat(row["occurred_at"]),
-            decode(
-                definition, name=row["event"], shape=row["shape"], stage_name=row["stage_name"],
-                task_name=row["task_name"], attempt=row["attempt"], data=row["data"] or {},
-            ),
-        )
+        (dt.datetime.fromisoformat(row["occurred_at"]), reader.read(*(row[name] for name in names), row["data"] or {}))
         for row in golden["history"]
-    ]  # fmt: skip
+    ]
     return definition, events
 
 

@@ -38,6 +38,7 @@ MODELS = {
     "HANDLED": models.HandledMessage,
     "LEASE": models.Lease,
     "SEARCH": models.SearchedValue,
+    "PLUGIN": models.PluginRun,
 }
 KINDS = {
     "UUIDField": "uuid", "ForeignKey": "uuid", "CharField": "text", "StateField": "text", "TextField": "text",

@@ -8,6 +8,7 @@ from dataclasses import replace
 from workflows.definitions.outline import outline_of
 from workflows.definitions.returns import Returns
 from workflows.definitions.schema import (
+    ACTIVITY_KIND,
     CompensationDefinition,
     Effect,
     FailurePolicy,
@@ -31,7 +32,7 @@ def read_definition(value: Mapping[str, Json]) -> WorkflowDefinition:
     tasks: list[TaskDefinition] = []
     for position, stage in enumerate(_in_order(value)):
         first = len(tasks)
-        tasks += _tasks_of(stage, stage_position=position, first=first, policy=policy)
+        tasks += read_stage_tasks(stage, stage_position=position, first=first, policy=policy)
         stages.append(
             StageDefinition(
                 stage_name=stage["stage_name"],
@@ -39,6 +40,7 @@ def read_definition(value: Mapping[str, Json]) -> WorkflowDefinition:
                 position=position,
                 first=first,
                 end=len(tasks),
+                activity=activity_of(stage),
             )
         )
     if any(outcome.effect is Effect.RETURN for task in tasks for outcome in task.outcomes):
@@ -60,12 +62,21 @@ def read_definition(value: Mapping[str, Json]) -> WorkflowDefinition:
     )
 
 
+def activity_of(stage: Mapping[str, Json]) -> str | None:
+    """This will name the activity of a stage; None where its tasks are the template's own."""
+    # What an old template says under these keys may be anything: without tasks it did nothing, and still does.
+    if stage.get("kind") != ACTIVITY_KIND or stage.get("tasks"):
+        return None
+    named = stage.get("activity", stage["stage_name"])
+    return named if isinstance(named, str) else stage["stage_name"]
+
+
 def read_tasks(value: Mapping[str, Json]) -> Iterator[TaskDefinition]:
     """This will read the tasks alone, one after the other: of thousands, most callers keep little. Without returns."""
     policy = FailurePolicy(value.get("on_failure", FailurePolicy.HALT))
     first = 0
     for position, stage in enumerate(_in_order(value)):
-        yield from _tasks_of(stage, stage_position=position, first=first, policy=policy)
+        yield from read_stage_tasks(stage, stage_position=position, first=first, policy=policy)
         first += len(stage.get("tasks", ()))
 
 
@@ -73,9 +84,10 @@ def _in_order(value: Mapping[str, Json]) -> list[Mapping[str, Json]]:
     return sorted(value["stages"], key=lambda stage: stage["stage_order"])
 
 
-def _tasks_of(
+def read_stage_tasks(
     stage: Mapping[str, Json], *, stage_position: int, first: int, policy: FailurePolicy
 ) -> Iterator[TaskDefinition]:
+    """This will read the tasks of one stage, from position `first` on. Without returns."""
     listed = stage.get("tasks", ())
     positions = {task["task_name"]: position for position, task in enumerate(listed, start=first)}
     children: dict[int, list[int]] = {}

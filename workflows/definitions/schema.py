@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 Json = Any
 """A JSON value as the strict parser gives it: None, bool, int, float, str, list or dict."""
@@ -45,6 +45,48 @@ class Effect(StrEnum):
     COMPLETE = "complete"
     FAIL = "fail"
     RETURN = "return"
+
+
+class Phase(StrEnum):
+    """The three phases of an activity, in their order: one after another, all together, one after another."""
+
+    PRE = "pre"
+    PARALLEL = "parallel"
+    POST = "post"
+
+
+PHASES = tuple(Phase)
+ACTIVITY_KIND = "activity"
+"""What a stage says of itself whose work is done by plugins."""
+
+
+class ExcludedPlugin(NamedTuple):
+    """A plugin of a phase that its filter policy keeps out of this instance: recorded, never waited for."""
+
+    name: str
+    mandatory: bool
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class PluginPart:
+    """What a task is in an activity: which plugin, in which phase; `labels` are what an auditor wants to know."""
+
+    name: str
+    activity: str
+    phase: Phase
+    mandatory: bool
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenPhase:
+    """Who takes part in a phase of an instance: the tasks `first … end-1`, and who was kept out."""
+
+    phase: Phase
+    first: int
+    end: int
+    excluded: tuple[ExcludedPlugin, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +139,8 @@ class TaskDefinition:
     """One task of a template.
 
     `position` counts tasks over the whole workflow, in stage order and then template order; `parents` and
-    `children` are positions of tasks of the same stage. The engine addresses tasks by position only.
+    `children` are positions of tasks of the same stage. The engine addresses tasks by position only. What plugins
+    have become comes after all tasks of the template, as it came (see growing, Note [A definition grows]).
     """
 
     task_name: str
@@ -126,6 +169,7 @@ class TaskDefinition:
     when: Json = None
     has_when: bool = False
     extra: Mapping[str, Json] = field(default_factory=dict)
+    plugin: PluginPart | None = None
 
     @property
     def key(self) -> str:
@@ -140,13 +184,22 @@ class TaskDefinition:
 
 @dataclass(frozen=True, slots=True)
 class StageDefinition:
-    """One stage. `position` is its place in ascending `stage_order`; its tasks are `first … end-1` of the workflow."""
+    """One stage. `position` is its place in ascending `stage_order`; its tasks are `first … end-1` of the workflow.
+
+    The stage of an `activity` has no tasks in the template: `phases` are those that have begun in an instance.
+    """
 
     stage_name: str
     stage_order: float
     position: int
     first: int
     end: int
+    activity: str | None = None
+    phases: tuple[FrozenPhase, ...] = ()
+
+    def frozen(self, phase: str) -> FrozenPhase | None:
+        """This will say who takes part in a phase; None before it has begun for the first time."""
+        return next((one for one in self.phases if one.phase == phase), None)
 
 
 class SearchKind(StrEnum):

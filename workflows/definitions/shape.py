@@ -25,7 +25,7 @@ from workflows.definitions.checks import (
 )
 from workflows.definitions.conditions import check_condition
 from workflows.definitions.problems import Problem, below
-from workflows.definitions.schema import Effect, FailurePolicy, Json, Target, TaskKind
+from workflows.definitions.schema import ACTIVITY_KIND, Effect, FailurePolicy, Json, Target, TaskKind
 from workflows.definitions.search import check_search
 
 MAX_STAGES = 1_000
@@ -212,8 +212,22 @@ STAGE_KEYS: Mapping[str, Check] = {
     "stage_name": name(slash=False),
     "stage_order": number(),
     "tasks": list_of(_task, at_most=MAX_TASKS, of="tasks"),
+    "kind": choice(ACTIVITY_KIND),
+    "activity": name(slash=False),
 }
-_stage = object_of(keys=STAGE_KEYS, required=["stage_name", "stage_order"], kind="a stage (an object)")
+_stage_keys = object_of(keys=STAGE_KEYS, required=["stage_name", "stage_order"], kind="a stage (an object)")
+
+
+def _stage(value: Json, pointer: str) -> Iterator[Problem]:
+    yield from _stage_keys(value, pointer)
+    if isinstance(value, dict):
+        is_activity = value.get("kind") == ACTIVITY_KIND
+        if is_activity and value.get("tasks"):
+            message = "The stage of an activity has no tasks of its own: its work is done by plugins, which register."
+            yield bad_value(below(pointer, "tasks"), message)
+        if not is_activity and "activity" in value:
+            yield bad_value(below(pointer, "activity"), "Only a stage of the kind “activity” has an activity.")
+
 
 TEMPLATE_KEYS: Mapping[str, Check] = {
     "workflow_name": name(slash=True),

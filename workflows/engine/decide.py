@@ -91,7 +91,7 @@ def refuse(
     draft = Draft(definition, snapshot, at=at)
     position = None
     if stage_name is not None and task_name is not None:
-        position = definition.task_positions.get((stage_name, task_name))
+        position = draft.definition.task_positions.get((stage_name, task_name))
     data = {"code": rejected.code, "reason": rejected.reason, "input": said}
     draft.emit(e.Event(e.INPUT_REFUSED, position, stage_name, task_name, attempt, data))
     return Accepted(tuple(draft.events), draft.freeze())

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
+from workflows.definitions.schema import Phase
+from workflows.definitions.search import SearchValue
 from workflows.engine.events import Event
+from workflows.engine.plugins import Expected
 from workflows.engine.snapshot import Snapshot
 
 
@@ -47,3 +50,6 @@ class World(Protocol):
 
     def chance(self) -> float:
         """This will give a number from 0 up to, not including, 1 (for jitter)."""
+
+    def expected_plugins(self, activity: str, phase: Phase, attributes: Mapping[str, SearchValue]) -> Expected:
+        """This will tell who takes part in a phase of an activity, of an instance with these attributes."""

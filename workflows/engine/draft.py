@@ -41,6 +41,7 @@ class Draft:
         "events",
         "failing",
         "finished_at",
+        "grown",
         "instance_id",
         "last_sequence",
         "ripe",
@@ -62,11 +63,13 @@ class Draft:
         at: dt.datetime,
         instance_id: str = "",
     ) -> None:
-        self.definition, self.at = definition, at
+        self.at = at
         self.events: list[Event] = []
         self.ripe: list[int] = []
         if snapshot is None:
             snapshot = _unborn(definition, instance_id, at)
+        self.grown = snapshot.grown
+        self.definition = definition if self.grown is None else self.grown
         self._tasks: tuple[Task, ...] | list[Task] = snapshot.tasks
         self._stages: tuple[Stage, ...] | list[Stage] = snapshot.stages
         (
@@ -112,9 +115,9 @@ class Draft:
         task = self.definition.tasks[position]
         self.emit(Event(name, position, task.stage_name, task.task_name, attempt, data))
 
-    def on_stage(self, name: str, position: int) -> None:
+    def on_stage(self, name: str, position: int, data: Mapping[str, Any] = e.NOTHING) -> None:
         """This will let an event about the stage at that position happen."""
-        self.emit(Event(name, None, self.definition.stages[position].stage_name))
+        self.emit(Event(name, None, self.definition.stages[position].stage_name, data=data))
 
     def on_instance(self, name: str, data: Mapping[str, Any] = e.NOTHING) -> None:
         """This will let an event about the instance happen."""
@@ -156,6 +159,7 @@ class Draft:
             self.deciders,
             tuple(self._stages),
             tuple(self._tasks),
+            self.grown,
         )
 
     def is_done(self, position: int, task: Task) -> bool:
@@ -198,7 +202,10 @@ class Draft:
 
     def _recount(self, position: int, stage: int, undone: int, skipped: int) -> None:
         where = self._stages[stage]
-        self.put_stage(stage, where._replace(remaining=where.remaining + undone, skipped=where.skipped + skipped))
+        still = self._left(position, stage, where.left, undone) if where.left else where.left
+        self.put_stage(
+            stage, where._replace(remaining=where.remaining + undone, skipped=where.skipped + skipped, left=still)
+        )
         if not undone:
             return
         tasks = self._tasks
@@ -209,6 +216,21 @@ class Draft:
             tasks[child] = was._replace(waiting_for=left)
             if not left and was.state == _PENDING:
                 self.ripe.append(child)
+
+    def _left(self, position: int, stage: int, left: tuple[int, ...], undone: int) -> tuple[int, ...]:
+        phases = self.definition.stages[stage].phases
+        return tuple(
+            count + undone if phase.first <= position < phase.end else count
+            for phase, count in zip(phases, left, strict=True)
+        )
+
+    def grow(self, definition: WorkflowDefinition, stage: int) -> None:
+        """This will let the instance follow a definition with one more phase of that stage."""
+        new = definition.tasks[len(self._tasks) :]
+        self.definition = self.grown = definition
+        self._tasks = [*self._tasks, *(Task(waiting_for=len(task.parents)) for task in new)]
+        where = self._stages[stage]
+        self.put_stage(stage, where._replace(remaining=where.remaining + len(new), left=(*where.left, len(new))))
 
     def put_stage(self, position: int, new: Stage) -> None:
         if not isinstance(self._stages, list):

@@ -10,6 +10,7 @@ from workflows.definitions.schema import WorkflowDefinition
 from workflows.engine import events as e
 from workflows.engine.draft import APPLIERS, Draft
 from workflows.engine.events import Event
+from workflows.engine.growth import grown_by
 from workflows.engine.lifecycle import UNDOING, InstanceState, StageState, TaskState
 from workflows.engine.snapshot import COMPLETED_RESULT, FAILED_RESULT, Compensation, Snapshot, Task
 
@@ -130,10 +131,23 @@ def _stage(draft: Draft, event: Event, **changes: Any) -> int:
 def _stage_activated(draft: Draft, event: Event) -> None:
     position = _stage(draft, event, state=StageState.ACTIVE, activated_at=draft.at, finished_at=None)
     draft.active_stage = position
-    where, tasks = draft.definition.stages[position], draft.tasks
-    draft.ripe.extend(
-        at for at in range(where.first, where.end) if not tasks[at].waiting_for and tasks[at].state == _T.PENDING
-    )
+    where = draft.definition.stages[position]
+    if where.activity is None:
+        _ripen(draft, where.first, where.end)
+
+
+def _ripen(draft: Draft, first: int, end: int) -> None:
+    tasks = draft.tasks
+    draft.ripe.extend(at for at in range(first, end) if not tasks[at].waiting_for and tasks[at].state == _T.PENDING)
+
+
+def _phase_started(draft: Draft, event: Event) -> None:
+    stage = _stage(draft, event, phase=event.data["phase"])
+    if "again" not in event.data:
+        draft.grow(grown_by(draft.definition, event), stage)
+    frozen = draft.definition.stages[stage].frozen(event.data["phase"])
+    assert frozen is not None
+    _ripen(draft, frozen.first, frozen.end)
 
 
 def _stage_completed(draft: Draft, event: Event) -> None:
@@ -151,7 +165,7 @@ def _stage_cancelled(draft: Draft, event: Event) -> None:
 
 
 def _stage_reset(draft: Draft, event: Event) -> None:
-    position = _stage(draft, event, state=StageState.PENDING, activated_at=None, finished_at=None)
+    position = _stage(draft, event, state=StageState.PENDING, activated_at=None, finished_at=None, phase=None)
     if draft.active_stage == position:
         draft.active_stage = -1
 
@@ -488,6 +502,7 @@ APPLIERS.update(
         e.STAGE_SKIPPED: _stage_skipped,
         e.STAGE_CANCELLED: _stage_cancelled,
         e.STAGE_RESET: _stage_reset,
+        e.PHASE_STARTED: _phase_started,
         e.TASK_SCHEDULED: _task_scheduled,
         e.TASK_STARTED: _task_started,
         e.TASK_CLAIMED: _task_claimed,

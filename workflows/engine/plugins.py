@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import NamedTuple
 
-from workflows.definitions.schema import Json
+from workflows.definitions.schema import ExcludedPlugin, Json, Phase
 
-
-class Phase(StrEnum):
-    """The three phases of an activity, in their order: one after another, all together, one after another."""
-
-    PRE = "pre"
-    PARALLEL = "parallel"
-    POST = "post"
+__all__ = ["ExcludedPlugin", "Expected", "ExpectedPlugin", "Phase"]
 
 
 class ExpectedPlugin(NamedTuple):
@@ -27,14 +20,6 @@ class ExpectedPlugin(NamedTuple):
     name: str
     mandatory: bool
     task: Mapping[str, Json]
-    labels: Mapping[str, str]
-
-
-class ExcludedPlugin(NamedTuple):
-    """A plugin of a phase that its filter policy keeps out of this instance: recorded, never waited for."""
-
-    name: str
-    mandatory: bool
     labels: Mapping[str, str]
 
 

@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from workflows.definitions.schema import WorkflowDefinition
 from workflows.engine.lifecycle import InstanceState, StageState, TaskState
 
 COMPLETED_RESULT = "completed"
@@ -87,6 +88,9 @@ class Task(NamedTuple):
 class Stage(NamedTuple):
     """One stage of an instance; `remaining` counts its tasks that are not done, `skipped` those skipped (both
     derived).
+
+    Of an activity, `phase` is the one that has begun last since its activation, `left` counts the tasks of each phase
+    that are not done (derived), in the order in which they were frozen.
     """
 
     state: str = StageState.PENDING
@@ -94,6 +98,8 @@ class Stage(NamedTuple):
     skipped: int = 0
     activated_at: dt.datetime | None = None
     finished_at: dt.datetime | None = None
+    phase: str | None = None
+    left: tuple[int, ...] = ()
 
 
 class Snapshot(NamedTuple):
@@ -103,6 +109,7 @@ class Snapshot(NamedTuple):
     `with_services`, `with_people` and `between` live attempts at services, with people, and tasks between attempts.
     `active_stage` is -1 when none is.
     `deciders` holds (user, position) of each human decision; `signals` what came before anybody waited for it.
+    `grown` is the definition that the instance follows once plugins take part in it; None: its template's.
     """
 
     instance_id: str
@@ -127,6 +134,7 @@ class Snapshot(NamedTuple):
     deciders: tuple[tuple[str, int], ...]
     stages: tuple[Stage, ...]
     tasks: tuple[Task, ...]
+    grown: WorkflowDefinition | None = None
 
     @property
     def health(self) -> str:

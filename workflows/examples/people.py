@@ -12,7 +12,7 @@ from workflows.definitions.schema import Effect, Outcome, TaskDefinition
 from workflows.engine.commands import ClaimTask, DecideTask
 from workflows.models import HumanTask
 from workflows.runtime.asking import Asked
-from workflows.runtime.loading import definition_of
+from workflows.runtime.reading import task_definition
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def decide(task: HumanTask, colleague: Colleague, *, today: dt.date) -> Asked:
     """This will ask what the colleague decides; the same for the same task, always."""
     what = f"{task.instance.business_ref_no}/{task.stage_name}/{task.task_name}/{task.attempt}"
     rng = random.Random(what)  # noqa: S311 (dice for a demo)
-    definition = definition_of(task.instance.template_id).tasks[task.position]
+    definition = task_definition(task)
     if task.compensation:
         return _asked(task, colleague, DecideTask(**_of(task, colleague)))
     outcome = _outcome(definition, task, rng)

@@ -11,6 +11,8 @@ from workflows.models.instance import StageInstance, TaskInstance, WorkflowInsta
 from workflows.models.lease import Lease
 from workflows.models.outbox import OutboxMessage
 from workflows.models.people import Person, Role, person_of
+from workflows.models.plugin import PluginRun
+from workflows.models.progress import TaskProgress
 from workflows.models.quarantine import QuarantinedMessage
 from workflows.models.search import SearchedValue
 from workflows.models.subscription import (
@@ -40,6 +42,7 @@ __all__ = [
     "Misfire",
     "OutboxMessage",
     "Person",
+    "PluginRun",
     "Product",
     "QuarantinedMessage",
     "Role",
@@ -53,6 +56,7 @@ __all__ = [
     "SubscriptionRelation",
     "SubscriptionVersion",
     "TaskInstance",
+    "TaskProgress",
     "WorkflowInstance",
     "WorkflowTemplate",
     "person_of",

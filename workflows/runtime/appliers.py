@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from workflows.definitions.schema import TaskKind, WorkflowDefinition
 from workflows.engine import events as e
@@ -13,7 +14,14 @@ from workflows.engine.lifecycle import LIVE, UNDOING, InstanceState, TaskState
 from workflows.engine.snapshot import Snapshot, Stage, Task
 from workflows.models import HumanTask, StageInstance, TaskInstance, WorkflowInstance
 from workflows.runtime.identity import human_task_id
-from workflows.runtime.projection import attempt_of, queue_of, stage_columns, task_columns, undo_queue_of
+from workflows.runtime.projection import (
+    attempt_of,
+    plugin_columns,
+    queue_of,
+    stage_columns,
+    task_columns,
+    undo_queue_of,
+)
 
 
 class Rows:
@@ -33,6 +41,7 @@ class Rows:
         self.humans_before: dict[uuid.UUID, str] = {}
         self.assigned_before: dict[uuid.UUID, tuple[str, str | None]] = {}
         self.new_humans: set[uuid.UUID] = set()
+        self.plugins: list[Sequence[Any]] = []
 
     def stage(self, name: str | None) -> StageInstance:
         """This will give the row of a stage."""
@@ -52,7 +61,8 @@ class Rows:
         assert position is not None
         row = self.tasks.get(position)
         if row is None:
-            was = self.before.tasks[position] if self.before is not None else Task()
+            known = self.before is not None and position < len(self.before.tasks)
+            was = self.before.tasks[position] if self.before is not None and known else Task()
             columns = task_columns(self.definition.tasks[position], was)
             row = self.tasks[position] = TaskInstance.at_hand({"instance_id": self.id, "position": position, **columns})
         return row
@@ -109,6 +119,14 @@ def _stage(move: str, *, timed: bool = True) -> Callable[[Rows, Event, dt.dateti
         getattr(rows.stage(event.stage_name), move)(**({"at": at} if timed else {}))
 
     return applier
+
+
+def _phase_started(rows: Rows, event: Event, at: dt.datetime) -> None:
+    if "again" not in event.data:
+        stage = rows.definition.stages[rows.definition.stage_positions[event.stage_name or ""]]
+        phase = stage.frozen(event.data["phase"])
+        assert phase is not None
+        rows.plugins.extend((rows.id, *row.values(), at) for row in plugin_columns(rows.definition, stage, phase))
 
 
 def _replay_requested(rows: Rows, event: Event, at: dt.datetime) -> None:
@@ -389,6 +407,7 @@ _APPLIERS: Mapping[str, Callable[[Rows, Event, dt.datetime], None] | None] = {
     e.STAGE_SKIPPED: _stage("mark_skipped"),
     e.STAGE_CANCELLED: _stage("mark_cancelled"),
     e.STAGE_RESET: _stage("mark_reset", timed=False),
+    e.PHASE_STARTED: _phase_started,
     e.TASK_SCHEDULED: _task_scheduled,
     e.TASK_STARTED: _task_started,
     e.TASK_CLAIMED: _task_claimed,

@@ -24,11 +24,12 @@ from workflows.engine.commands import RetryTask
 from workflows.engine.lifecycle import TaskState
 from workflows.models import BulkRetry, ControlRecord, TaskInstance, WorkflowInstance
 from workflows.models.locking import writing
-from workflows.runtime import listeners, loading, moments, pausing
+from workflows.runtime import listeners, moments, pausing
 from workflows.runtime.asking import Asked
 from workflows.runtime.handling import handle
 from workflows.runtime.listeners import Committed
 from workflows.runtime.pausing import EnginePaused
+from workflows.runtime.replay import followed
 
 logger = logging.getLogger(__name__)
 
@@ -188,5 +189,4 @@ def _failed_tasks(chosen: Sequence[uuid.UUID]) -> list[TaskInstance]:
 
 def _holds_up(task: TaskInstance) -> bool:
     # One that has failed under `continue` counts as done; it would be refused a retry.
-    definition = loading.definition_of(task.instance.template_id)
-    return definition.tasks[task.position].on_failure is not FailurePolicy.CONTINUE
+    return followed(task.instance, task.position).tasks[task.position].on_failure is not FailurePolicy.CONTINUE

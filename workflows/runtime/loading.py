@@ -20,7 +20,7 @@ from workflows.conf import settings
 from workflows.definitions.parsing import read_definition
 from workflows.definitions.schema import WorkflowDefinition
 from workflows.engine import evolve
-from workflows.engine.codec import decode
+from workflows.engine.codec import Reader
 from workflows.engine.events import Event
 from workflows.engine.lifecycle import ENDED
 from workflows.engine.snapshot import Snapshot
@@ -110,11 +110,17 @@ def definition_of(template_id: uuid.UUID) -> WorkflowDefinition:
     return known
 
 
+def definition_after(definition: WorkflowDefinition, snapshot: Snapshot | None) -> WorkflowDefinition:
+    """This will give what an instance follows: its template's definition, or what plugins have made of it."""
+    return definition if snapshot is None or snapshot.grown is None else snapshot.grown
+
+
 def load(database: Database, wanted: Sequence[tuple[uuid.UUID, WorkflowDefinition, int]]) -> dict[uuid.UUID, Snapshot]:
     """This will give the snapshots of locked instances (id, definition, last sequence), folding what is new."""
     found: dict[uuid.UUID, Snapshot] = {}
     missing: list[tuple[uuid.UUID, int, int]] = []
     bases: dict[uuid.UUID, tuple[WorkflowDefinition, Snapshot | None]] = {}
+    readers: dict[uuid.UUID, Reader] = {}
     for key, definition, sequence in wanted:
         known = snapshots.get(key)
         if known is not None and known.last_sequence == sequence:
@@ -125,12 +131,13 @@ def load(database: Database, wanted: Sequence[tuple[uuid.UUID, WorkflowDefinitio
             snapshots.drop(key)
             known = None
         bases[key] = (definition, known)
+        readers[key] = Reader(definition_after(definition, known))
         missing.append((key, known.last_sequence if known else 0, sequence))
     if missing:
         histories: dict[uuid.UUID, list[tuple[dt.datetime, Event]]] = {}
         for row in database.rows(_HISTORY, missing, ("uuid", "int", "int")):
             key = _uuid(row[0])
-            histories.setdefault(key, []).append((_moment(row[1]), _event(bases[key][0], row[2:])))
+            histories.setdefault(key, []).append((_moment(row[1]), _event(readers[key], row[2:])))
         for key, (definition, known) in bases.items():
             history = histories.get(key, ())
             folded = (
@@ -151,23 +158,17 @@ def history_of(
     if until is not None:
         rows = rows.filter(sequence__lte=until)
     names = ("occurred_at", "event", "shape", "stage_name", "task_name", "attempt", "data")
+    reader = Reader(definition)
     return [
-        (
-            at,
-            decode(
-                definition, name=name, shape=shape, stage_name=stage, task_name=task, attempt=attempt, data=data or {}
-            ),
-        )
+        (at, reader.read(name, shape, stage, task, attempt, data or {}))
         for at, name, shape, stage, task, attempt, data in rows.values_list(*names).iterator(chunk_size=2000)
     ]
 
 
-def _event(definition: WorkflowDefinition, row: Sequence[Any]) -> Event:
+def _event(reader: Reader, row: Sequence[Any]) -> Event:
     name, shape, stage_name, task_name, attempt, data = row
     read: Mapping[str, Any] = json.loads(data) if data and data != "{}" else {}
-    return decode(
-        definition, name=name, shape=shape, stage_name=stage_name, task_name=task_name, attempt=attempt, data=read
-    )
+    return reader.read(name, shape, stage_name, task_name, attempt, read)
 
 
 def _weight(snapshot: Snapshot) -> int:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from workflows.definitions.schema import SearchField, SearchKind, TaskDefinition, TaskKind, WorkflowDefinition
+from workflows.definitions.schema import (
+    FrozenPhase,
+    SearchField,
+    SearchKind,
+    StageDefinition,
+    TaskDefinition,
+    TaskKind,
+    WorkflowDefinition,
+)
 from workflows.definitions.search import kind_of, values_of
 from workflows.engine.lifecycle import LIVE, TaskState
 from workflows.engine.snapshot import Compensation, Snapshot, Stage, Task
+from workflows.models.plugin import LABEL_LENGTH
 
 STEP_QUEUE = "@steps"
 """Where steps are offered: not a queue of any broker, but found by the same index."""
@@ -54,6 +63,24 @@ def task_columns(definition: TaskDefinition, task: Task) -> dict[str, Any]:
 def stage_columns(stage: Stage) -> dict[str, Any]:
     """This will give the changing columns of a stage's row."""
     return {"state": stage.state, "activated_at": stage.activated_at, "finished_at": stage.finished_at}
+
+
+def plugin_columns(
+    definition: WorkflowDefinition, stage: StageDefinition, phase: FrozenPhase
+) -> Iterator[dict[str, Any]]:
+    """This will give the columns of the plugins of a phase: who takes part, and then who was kept out."""
+    about = {"stage_name": stage.stage_name, "activity": stage.activity or stage.stage_name, "phase": str(phase.phase)}
+    for task in definition.tasks[phase.first : phase.end]:
+        part = task.plugin
+        assert part is not None
+        own = {"name": part.name, "position": task.position, "mandatory": part.mandatory}
+        yield {**about, **own, **_labels(part.labels)}
+    for one in phase.excluded:
+        yield {**about, "name": one.name, "position": None, "mandatory": one.mandatory, **_labels(one.labels)}
+
+
+def _labels(labels: Mapping[str, str]) -> dict[str, str]:
+    return {name: str(labels.get(name) or "")[:LABEL_LENGTH] for name in ("system", "regulation")}
 
 
 def instance_columns(definition: WorkflowDefinition, snapshot: Snapshot) -> dict[str, Any]:

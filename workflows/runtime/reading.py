@@ -13,7 +13,7 @@ from workflows.engine.lifecycle import TaskState
 from workflows.engine.snapshot import Snapshot, Task
 from workflows.models import CALL, HumanTask, Person, StepCallback, WorkflowInstance
 from workflows.runtime.loading import definition_of
-from workflows.runtime.replay import state_at
+from workflows.runtime.replay import followed, state_at
 
 
 def instance_json(instance: WorkflowInstance, *, at: int | None = None) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def task_definition(task: HumanTask) -> TaskDefinition:
     """This will give what the template says of a human task."""
     if "instance" not in task._state.fields_cache:
         prefetch_related_objects([task], "instance")
-    return definition_of(task.instance.template_id).tasks[task.position]
+    return followed(task.instance, task.position).tasks[task.position]
 
 
 def outcomes_json(definition: TaskDefinition, *, compensation: bool) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from workflows.runtime import fresh, tables
 from workflows.runtime.appliers import Rows, apply
 from workflows.runtime.fresh import FreshMessage
 from workflows.runtime.identity import message_id
+from workflows.runtime.loading import definition_after
 from workflows.runtime.projection import instance_columns, search_columns
 
 
@@ -38,10 +39,11 @@ class Recorded:
         definition: WorkflowDefinition,
         before: Snapshot | None,
     ) -> None:
-        self.id, self.template_id, self.version, self.definition = id, template_id, version, definition
+        self.id, self.template_id, self.version = id, template_id, version
+        self.definition = definition_after(definition, before)
         self.before = before
         self.now = before
-        self.rows = Rows(id, definition, before)
+        self.rows = Rows(id, self.definition, before)
         self.events: list[Event] = []
         self.queues: set[str] = set()
 
@@ -69,6 +71,9 @@ class Recorder:
         """This will take down what happened: rows move, the log grows, messages are written down to be sent."""
         if not events:
             return
+        if now.grown is not None:
+            # At once, for all of the events: what has grown stands behind what was there before.
+            work.definition = work.rows.definition = now.grown
         sequence = now.last_sequence - len(events)
         at, log = self.at, self._log
         for event in events:
@@ -108,8 +113,11 @@ class Recorder:
         if created:
             database.insert(tables.INSTANCE, [_new_instance(work) for work in created])
             database.insert(tables.STAGE, [row for work in created for row in _new_stages(work)])
-            database.insert(tables.TASK, [row for work in created for row in _new_tasks(work)])
         changed = [work for work in touched if not work.created]
+        if new := [row for work in touched for row in _new_tasks(work)]:
+            database.insert(tables.TASK, new)
+        if plugins := [row for work in touched for row in work.rows.plugins]:
+            database.insert(tables.PLUGIN, plugins)
         self._update_instances(changed)
         database.update(tables.STAGE, _STAGE_SET, _BY_POSITION, _moved(changed, _stages, _stage_cells))
         database.update(tables.TASK, _TASK_SET, _BY_POSITION, _moved(changed, _tasks, _task_cells))
@@ -304,8 +312,10 @@ def _stages(work: Recorded) -> Iterator[tuple[StageInstance | TaskInstance, str]
 
 def _tasks(work: Recorded) -> Iterator[tuple[StageInstance | TaskInstance, str]]:
     assert work.before is not None
+    known = len(work.before.tasks)
     for position, row in work.rows.tasks.items():
-        yield row, str(work.before.tasks[position].state)
+        if position < known:
+            yield row, str(work.before.tasks[position].state)
 
 
 def _new_instance(work: Recorded) -> Sequence[Any]:
@@ -337,8 +347,11 @@ def _new_stages(work: Recorded) -> Iterator[tuple[Any, ...]]:
 
 
 def _new_tasks(work: Recorded) -> Iterator[tuple[Any, ...]]:
-    moved = work.rows.tasks
-    for task in work.definition.tasks:
+    """The tasks that have no rows yet: all of an instance that begins, else those that plugins have become."""
+    moved, written = work.rows.tasks, len(work.before.tasks) if work.before is not None else 0
+    if written == len(work.definition.tasks):
+        return
+    for task in work.definition.tasks[written:]:
         row = moved.get(task.position)
         known = (
             work.id,
@@ -374,7 +387,10 @@ def _clocks(tasks: Iterable[int], snapshot: Snapshot | None) -> dict[tuple[str, 
         return clocks
     if snapshot.timeout_at is not None:
         clocks[DeadlineKind.INSTANCE_TIMEOUT.value, -1, False] = (0, snapshot.timeout_at)
+    known = len(snapshot.tasks)
     for position in tasks:
+        if position >= known:
+            continue
         task = snapshot.tasks[position]
         if task.timeout_at is not None:
             clocks[DeadlineKind.TASK_TIMEOUT.value, position, False] = (task.attempt, task.timeout_at)

@@ -15,14 +15,15 @@ from workflows.models import (
     HumanTask,
     LoggedEvent,
     OutboxMessage,
+    PluginRun,
     SearchedValue,
     StageInstance,
     TaskInstance,
     WorkflowInstance,
 )
 from workflows.runtime.identity import human_task_id, message_id
-from workflows.runtime.loading import definition_of, history_of, snapshots
-from workflows.runtime.projection import instance_columns, search_columns, stage_columns, task_columns
+from workflows.runtime.loading import definition_after, definition_of, history_of, snapshots
+from workflows.runtime.projection import instance_columns, plugin_columns, search_columns, stage_columns, task_columns
 
 
 def state_at(instance: WorkflowInstance, sequence: int | None = None) -> tuple[WorkflowDefinition, Snapshot]:
@@ -30,7 +31,7 @@ def state_at(instance: WorkflowInstance, sequence: int | None = None) -> tuple[W
     definition = definition_of(instance.template_id)
     known = snapshots.get(instance.pk)
     if known is not None and known.last_sequence == (sequence or instance.last_sequence):
-        return definition, known
+        return definition_after(definition, known), known
     snapshot = evolve.fold(
         definition,
         history_of(definition, instance.pk, until=sequence or instance.last_sequence),
@@ -38,7 +39,13 @@ def state_at(instance: WorkflowInstance, sequence: int | None = None) -> tuple[W
     )
     if snapshot is None:
         raise LookupError(f"instance {instance.pk} has no history")
-    return definition, snapshot
+    return definition_after(definition, snapshot), snapshot
+
+
+def followed(instance: WorkflowInstance, position: int) -> WorkflowDefinition:
+    """This will give a definition that has a task at that position: the template's where that will do."""
+    definition = definition_of(instance.template_id)
+    return definition if position < len(definition.tasks) else state_at(instance)[0]
 
 
 def check_history(instance: WorkflowInstance) -> list[str]:
@@ -71,6 +78,7 @@ def _disagreements(instance: WorkflowInstance) -> Iterator[str]:
     if snapshot is None:
         yield "the log is empty"
         return
+    definition = definition_after(definition, snapshot)
     yield from _compare("instance", instance, instance_columns(definition, snapshot))
     stages = {row.position: row for row in StageInstance.objects.filter(instance=instance)}
     tasks = {row.position: row for row in TaskInstance.objects.filter(instance=instance)}
@@ -87,7 +95,8 @@ def _disagreements(instance: WorkflowInstance) -> Iterator[str]:
             task_columns(definition.tasks[position], task),
         )
     yield from _check_search(instance, definition, snapshot)
-    yield from _check_messages(instance, definition, history)
+    yield from _check_plugins(instance, definition)
+    yield from _check_messages(instance, history)
     yield from _check_people(instance, definition, snapshot, history)
 
 
@@ -109,16 +118,31 @@ def _check_search(instance: WorkflowInstance, definition: WorkflowDefinition, sn
             yield f"search field {name} is {tuple(actual[name])!r}, the log says {expected[name]!r}"
 
 
-def _check_messages(instance: WorkflowInstance, definition: WorkflowDefinition, history: Any) -> Iterator[str]:
+def _check_plugins(instance: WorkflowInstance, definition: WorkflowDefinition) -> Iterator[str]:
+    rows = PluginRun.objects.filter(instance=instance)
+    expected = [
+        columns for stage in definition.stages for phase in stage.phases
+        for columns in plugin_columns(definition, stage, phase)
+    ]  # fmt: skip
+    actual = list(rows.values(*expected[0])) if expected else list(rows.values())
+    for columns in expected:
+        if columns not in actual:
+            yield f"plugin {columns['stage_name']}/{columns['name']}: its row is missing, or says something else"
+    if len(actual) > len(expected):
+        yield f"{len(actual) - len(expected)} plugins take part in no phase"
+
+
+def _check_messages(instance: WorkflowInstance, history: Any) -> Iterator[str]:
     """Outbox and attempts are one to one: each attempt at a queue has its message, each message its attempt."""
     draft: Draft | None = None
+    definition = definition_of(instance.template_id)
     expected = set()
     for at, event in history:
         if draft is None:
             draft = Draft(definition, None, at=at, instance_id=str(instance.pk))
         draft.at = at
         draft.apply(event)
-        for message in messages(definition, draft, (event,)):  # type: ignore[arg-type]
+        for message in messages(draft.definition, draft, (event,)):  # type: ignore[arg-type]
             expected.add(
                 message_id(
                     instance.pk,

@@ -121,6 +121,19 @@ DEADLINE = Table(
 )
 HANDLED = Table("workflows_handledmessage", instance_id="uuid", event_id="text", digest="text", handled_at="time")
 SEARCH = Table("workflows_searchedvalue", instance_id="uuid", name="text", text="text", number="real", boolean="bool")
+PLUGIN = Table(
+    "workflows_pluginrun",
+    instance_id="uuid",
+    stage_name="text",
+    activity="text",
+    phase="text",
+    name="text",
+    position="int",
+    mandatory="bool",
+    system="text",
+    regulation="text",
+    frozen_at="time",
+)
 LEASE = Table(
     "workflows_lease",
     id="uuid",

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 
+from workflows.definitions.schema import Phase
+from workflows.definitions.search import SearchValue
+from workflows.engine.plugins import Expected
 from workflows.models.locking import writing
 from workflows.models.writes import Database
+from workflows.runtime import plugins
 
 
 class Directory:
@@ -37,6 +41,10 @@ class Directory:
     def chance(self) -> float:
         """This will give a number from 0 up to, not including, 1."""
         return random.random()  # noqa: S311 (jitter, not a secret)
+
+    def expected_plugins(self, activity: str, phase: Phase, attributes: Mapping[str, SearchValue]) -> Expected:
+        """This will ask the registry, inside the transaction that freezes its answer."""
+        return plugins.expected(activity, phase, attributes)
 
 
 def assignee_kinds(names: Iterable[str]) -> dict[str, str]:

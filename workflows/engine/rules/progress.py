@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from workflows.definitions.conditions import holds
-from workflows.definitions.schema import TaskKind
+from workflows.definitions.schema import PHASES, Phase, TaskKind
+from workflows.definitions.search import values_of
 from workflows.engine import events as e
 from workflows.engine.decision import World
 from workflows.engine.draft import Draft
@@ -28,7 +29,7 @@ def go_on(draft: Draft, world: World, *, retried: Sequence[int] = ()) -> None:
         ready += _judged(draft, draft.take_ripe())
         if draft.ripe:
             continue
-        if not ready and _advanced(draft):
+        if not ready and _advanced(draft, world):
             continue
         break
     if draft.active_stage < 0 and not ready and draft.state in _MOVING:
@@ -79,6 +80,8 @@ def _judged(draft: Draft, ripe: Iterable[int]) -> list[int]:
         definition, task = draft.definition.tasks[position], draft.tasks[position]
         if definition.stage_position != draft.active_stage or task.state != TaskState.PENDING or task.waiting_for:
             continue
+        if definition.plugin is not None and definition.plugin.phase != draft.stages[draft.active_stage].phase:
+            continue
         if definition.has_when and not holds(definition.when, draft.context):
             draft.on_task(e.TASK_SKIPPED, position, None, {"condition": True})
         else:
@@ -86,10 +89,13 @@ def _judged(draft: Draft, ripe: Iterable[int]) -> list[int]:
     return ready
 
 
-def _advanced(draft: Draft) -> bool:
+def _advanced(draft: Draft, world: World) -> bool:
     at = draft.active_stage
     if at >= 0:
-        stage, where = draft.stages[at], draft.definition.stages[at]
+        where = draft.definition.stages[at]
+        if where.activity is not None and _next_phase(draft, world, at):
+            return True
+        stage = draft.stages[at]
         if stage.remaining:
             return False
         all_skipped = where.end > where.first and stage.skipped == where.end - where.first
@@ -99,3 +105,40 @@ def _advanced(draft: Draft) -> bool:
         return False
     draft.on_stage(e.STAGE_ACTIVATED, following)
     return True
+
+
+def _next_phase(draft: Draft, world: World, at: int) -> bool:
+    """Begin the next phase of an activity, once everybody in the one before has answered."""
+    stage, where = draft.stages[at], draft.definition.stages[at]
+    if stage.phase == Phase.POST:
+        return False
+    if stage.phase is not None:
+        begun = next(n for n, one in enumerate(where.phases) if one.phase == stage.phase)
+        if stage.left[begun]:
+            return False
+    _begin_phase(draft, world, at, PHASES[0] if stage.phase is None else PHASES[PHASES.index(Phase(stage.phase)) + 1])
+    return True
+
+
+def _begin_phase(draft: Draft, world: World, at: int, phase: Phase) -> None:
+    """Ask who takes part in the phase, and freeze the answer; what was frozen before stays so."""
+    where, definition = draft.definition.stages[at], draft.definition
+    activity = where.activity or where.stage_name
+    data: dict[str, object] = {"activity": activity, "phase": str(phase)}
+    if where.frozen(phase) is not None:
+        draft.on_stage(e.PHASE_STARTED, at, {**data, "again": True})
+        return
+    attributes = {
+        **values_of(definition.search, draft.context),
+        "workflow_name": definition.workflow_name,
+        "component_name": definition.component_name,
+    }
+    expected = world.expected_plugins(activity, phase, attributes)
+    data["plugins"] = [
+        {"name": one.name, "mandatory": one.mandatory, "labels": dict(one.labels), "task": dict(one.task)}
+        for one in expected.plugins
+    ]
+    data["excluded"] = [
+        {"name": one.name, "mandatory": one.mandatory, "labels": dict(one.labels)} for one in expected.excluded
+    ]
+    draft.on_stage(e.PHASE_STARTED, at, data)

@@ -64,14 +64,20 @@ def rewind_to_task(draft: Draft, position: int, *, answered: int | None = None) 
             if child not in reached:
                 reached.add(child)
                 open_.append(child)
+    part, where = definitions[position].plugin, draft.definition.stages[stage]
+    if part is not None:
+        # The phases after its own build on it, too.
+        reached.update(range(next(one.end for one in where.phases if one.phase == part.phase), where.end))
     closed = draft.stages[stage].state != StageState.ACTIVE
-    _rewind(draft, stage, sorted(reached), reopen=closed, answered=answered)
+    # An active stage that has come to a later phase comes back to that of the task.
+    further = part is not None and draft.stages[stage].phase != part.phase
+    _rewind(draft, stage, sorted(reached), reopen=closed or further, answered=answered)
     draft.ripe.append(position)
 
 
 def _rewind(draft: Draft, stage: int, positions: Iterable[int], *, reopen: bool, answered: int | None = None) -> None:
-    later = draft.definition.stages[stage].end
-    for position in (*positions, *range(later, len(draft.tasks))):
+    later = (at for where in draft.definition.stages[stage + 1 :] for at in range(where.first, where.end))
+    for position in (*positions, *later):
         task = draft.tasks[position]
         if task.state != TaskState.PENDING:
             data = {} if position == answered else withdrew(task)

@@ -1,0 +1,36 @@
+"""Who takes part in a phase of an activity: asked of the registry that wiring has named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from workflows.definitions.schema import Phase
+from workflows.definitions.search import SearchValue
+from workflows.engine.plugins import Expected
+
+Registry = Callable[[str, Phase, Mapping[str, SearchValue]], Expected]
+"""(activity, phase, attributes) -> who takes part. Called under the instance's lock, in the deciding transaction."""
+
+
+def _nobody(activity: str, phase: Phase, attributes: Mapping[str, SearchValue]) -> Expected:
+    return Expected()
+
+
+_registry: Registry = _nobody
+
+
+def ask_with(registry: Registry) -> Callable[[], None]:
+    """This will have the registry asked from now on; the answer puts the one before back."""
+    global _registry
+    before, _registry = _registry, registry
+
+    def undo() -> None:
+        global _registry
+        _registry = before
+
+    return undo
+
+
+def expected(activity: str, phase: Phase, attributes: Mapping[str, SearchValue]) -> Expected:
+    """This will tell who takes part in the phase now; nobody on a site without a registry."""
+    return _registry(activity, phase, attributes)
