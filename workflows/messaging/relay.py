@@ -109,10 +109,7 @@ class Relay:
     def _hold(self, bus: MessageBus) -> float | None:
         """While the engine is paused nothing is sent: what lies in memory is left to the table."""
         fresh.messages.close(self)
-        posted, self._posted = self._posted, ()
-        if posted and isinstance(bus, PostingBus):
-            # On its way already.
-            self._take_down(posted, bus.confirm)
+        self._confirm(bus)
         if self._sent:
             self._settle()
         self._look_wanted = True
@@ -120,21 +117,26 @@ class Relay:
         return None
 
     def _send_fresh(self, bus: MessageBus) -> int:
-        posted, self._posted = self._posted, ()
-        if posted and isinstance(bus, PostingBus):
-            self._take_down(posted, bus.confirm)
+        posted = self._confirm(bus)
         taken = fresh.messages.take(BATCH)
         if taken:
             self._take_down(taken, lambda: bus.publish(_outgoing(taken)))
-        return len(posted) + len(taken)
+        return posted + len(taken)
+
+    def _confirm(self, bus: MessageBus) -> int:
+        """Take down what became of the messages that are on their way already, and give how many they were."""
+        posted, self._posted = self._posted, ()
+        if posted and isinstance(bus, PostingBus):
+            self._take_down(posted, bus.confirm)
+        return len(posted)
 
     def _take_down(self, messages: Sequence[FreshMessage], send: Callable[[], Sequence[str | None]]) -> None:
         """What cannot be sent goes the usual way, where it is written down why, and when to try again."""
         try:
             results = send()
             failpoints.hit("relay_after_confirm")
-        except BusDown as error:
-            results = [f"{BUS_DOWN}: {error}"] * len(messages)
+        except BusDown:
+            results = [BUS_DOWN] * len(messages)
         if not self._sent:
             self._sent_since = time.monotonic()
         now = self._now()
