@@ -5,7 +5,7 @@ import uuid
 import pytest
 
 from tests.builders import NOON, completed, failed, service, workflow
-from tests.runtime.test_together import together
+from tests.together import together
 from workflows.models import BulkRetry, ControlRecord, LoggedEvent, WorkflowInstance
 from workflows.runtime import bulk_retry, pausing
 from workflows.runtime.bulk_retry import BATCH, Busy

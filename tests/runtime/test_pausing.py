@@ -6,7 +6,7 @@ import pytest
 from django.db import connection, connections, transaction
 
 from tests.builders import CANCEL, claimed, completed, decided, human, operator_retries, service, workflow
-from tests.runtime.test_together import together
+from tests.together import together
 from workflows.engine import commands as c
 from workflows.messaging.adapters.memory import MemoryBroker, MemoryBus
 from workflows.messaging.port import Incoming, Outgoing

@@ -5,7 +5,7 @@ import datetime as dt
 import pytest
 
 from tests.builders import NOON, service, workflow
-from tests.runtime.test_together import together
+from tests.together import together
 from workflows.models import ControlRecord, LoggedEvent, Schedule, WorkflowInstance
 from workflows.runtime import pausing, schedules
 from workflows.runtime.clock import Clock

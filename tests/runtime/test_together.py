@@ -1,11 +1,9 @@
 """Many at once: threads through the door, on both databases."""
 
-import threading
 from collections import Counter
 from functools import partial
 
 import pytest
-from django.db import connections
 
 from tests.builders import (
     CANCEL,
@@ -21,6 +19,7 @@ from tests.builders import (
     undone,
     workflow,
 )  # fmt: skip
+from tests.together import together
 from workflows.engine import commands as c
 from workflows.models import LoggedEvent, OutboxMessage, WorkflowInstance, WorkflowTemplate
 from workflows.runtime import deadlines, leasing, outbox
@@ -29,30 +28,6 @@ from workflows.runtime.loading import snapshots
 from workflows.runtime.publishing import publish_template
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True)]
-
-
-def together(*works):
-    """Run them in threads that begin at the same moment; give what each gave, in order."""
-    barrier, results = threading.Barrier(len(works)), [None] * len(works)
-
-    def run(place, work):
-        try:
-            barrier.wait()
-            results[place] = work()
-        except BaseException as error:
-            results[place] = error
-        finally:
-            connections.close_all()
-
-    threads = [threading.Thread(target=run, args=pair) for pair in enumerate(works)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return results
 
 
 def times(count, work):

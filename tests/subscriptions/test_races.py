@@ -3,13 +3,13 @@
 import os
 import subprocess
 import sys
-import threading
 
 import pytest
 from django.db import connections, transaction
 
 from tests.subscriptions import races
 from tests.subscriptions.conftest import AT
+from tests.together import together
 from workflows.engine.commands import CancelWorkflow
 from workflows.models import Subscription
 from workflows.runtime.asking import Asked
@@ -57,27 +57,6 @@ def test_a_thousand_rounds_on_postgresql(postgresql_url):
     )  # fmt: skip
 
     assert "1 passed" in run.stdout, run.stdout[-5000:]
-
-
-def together(*works):
-    barrier, results = threading.Barrier(len(works)), [None] * len(works)
-
-    def run(place, work):
-        try:
-            barrier.wait()
-            results[place] = work()
-        except BaseException as error:
-            results[place] = error
-        finally:
-            connections.close_all()
-
-    threads = [threading.Thread(target=run, args=pair) for pair in enumerate(works)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert not [one for one in results if isinstance(one, BaseException)], results
-    return results
 
 
 def test_many_starts_at_once_of_many_workflows(nodes):
