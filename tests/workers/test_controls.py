@@ -5,7 +5,7 @@ import time
 import pytest
 
 from tests.workers.places import Actor, Place, service, step, template, until
-from tests.workers.test_sharing import completed, send
+from tests.workers.test_sharing import completed, send, waiting
 from tests.workers.test_waking import SOON
 
 pytestmark = pytest.mark.timeout(180)
@@ -69,7 +69,7 @@ def test_messages_wait_in_the_broker_and_take_effect_afterwards(on_postgresql: P
 
     actor("pause")
     send(place, rabbitmq_url, [completed(ref, "one") for ref in refs])
-    time.sleep(1)
+    until(lambda: waiting(rabbitmq_url, place.environment["INBOUND_QUEUE"]) == 50, what="the messages in the broker")
     assert actor("events", name="TaskCompleted") == {}
 
     actor("resume")

@@ -21,19 +21,20 @@ def completed(ref: str, task: str) -> dict[str, str]:
 def send(place: Place, url: str, messages: list[dict[str, str]]) -> None:
     queue = place.environment["INBOUND_QUEUE"]
     # A worker makes it in its own time; what was sent before would be nowhere.
-    until(lambda: _is_there(url, queue), what=f"the queue {queue}")
+    until(lambda: waiting(url, queue) is not None, what=f"the queue {queue}")
     with Connection(url) as connection, connection.Producer() as producer:
         for message in messages:
             producer.publish(json.dumps(message), routing_key=queue, content_type="application/json")
 
 
-def _is_there(url: str, queue: str) -> bool:
+def waiting(url: str, queue: str) -> int | None:
+    """Return how many messages wait there, None where there is no such queue."""
     with Connection(url) as connection:
         try:
-            connection.default_channel.queue_declare(queue, passive=True)
+            count: int = connection.default_channel.queue_declare(queue, passive=True).message_count
         except NotFound:
-            return False
-    return True
+            return None
+    return count
 
 
 def test_two_workers_share_the_steps_and_each_runs_once(on_postgresql: Place):
