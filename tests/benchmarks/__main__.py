@@ -7,7 +7,7 @@ import shutil
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,7 @@ def _growth(path: str) -> Run:
 
 
 _EVENT = _yardstick("event", processes=4)
+_LINE: Mapping[str, Any] = {"rate": False, "pick": "seconds", "against": "seconds", "share": 1 / 3}
 SMALL, LARGE = 1_000, 100_000
 FIGURES = (
     Figure(
@@ -189,6 +190,16 @@ FIGURES = (
     Figure(
         "growth-overview", "… the overview, ms",
         _growth("/"), None, None, rate=False, pick="large", against="small",
+    ),
+    Figure(
+        "steps-sqlite", "SQLite, 100 steps in a line (against a plain loop), ms",
+        _product("sqlite", "product", module="steps_line"), _product("sqlite", "loop", module="steps_line"),
+        2.5, postgresql=False, **_LINE,
+    ),
+    Figure(
+        "steps-postgresql", "PostgreSQL, the same, ms",
+        _product("postgresql", "product", module="steps_line"), _product("postgresql", "loop", module="steps_line"),
+        2.5, **_LINE,
     ),
     Figure(
         "stage-sqlite", "SQLite, an event among 5,000 tasks against one among 5, ms",

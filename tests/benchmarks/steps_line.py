@@ -14,11 +14,11 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+import tests.benchmarks.as_site  # noqa: F401  # isort: skip
 from django.contrib.auth.models import Group
 from django.db import connection, transaction
 from django.utils import timezone
 
-import tests.benchmarks.as_site  # noqa: F401
 from workflows.engine.commands import StartWorkflow
 from workflows.models import LoggedEvent, TaskInstance, WorkflowInstance
 from workflows.runtime.asking import Asked, Reference
@@ -95,12 +95,16 @@ def loop(*, instances: int) -> dict[str, Any]:
     return {"instances": instances, "seconds": seconds}
 
 
-def _write(key: uuid.UUID, number: int, name: str, following: str | None) -> None:
+_LOCK = " FOR NO KEY UPDATE" if connection.vendor == "postgresql" else ""  # On SQLite one transaction writes at a time.
+
+
+def _write(instance: uuid.UUID, number: int, name: str, following: str | None) -> None:
     now = timezone.now()
+    key = WorkflowInstance._meta.pk.get_db_prep_value(instance, connection)
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT last_sequence FROM workflows_workflowinstance WHERE id = %s FOR NO KEY UPDATE", [key])
+        cursor.execute(f"SELECT last_sequence FROM workflows_workflowinstance WHERE id = %s{_LOCK}", [key])
         (sequence,) = cursor.fetchone()
-        cursor.execute("INSERT INTO auth_group (name) VALUES (%s)", [f"{key}/{name}"])
+        cursor.execute("INSERT INTO auth_group (name) VALUES (%s)", [f"{instance}/{name}"])
         moved = "UPDATE workflows_taskinstance SET state = %s, {} = %s WHERE instance_id = %s AND position = %s"
         cursor.execute(moved.format("finished_at"), ["COMPLETED", now, key, number])
         _event(cursor, key, sequence + 1, "TaskCompleted", name, now)
@@ -113,7 +117,7 @@ def _write(key: uuid.UUID, number: int, name: str, following: str | None) -> Non
         )
 
 
-def _event(cursor: Any, key: uuid.UUID, sequence: int, event: str, task: str, now: dt.datetime) -> None:
+def _event(cursor: Any, key: Any, sequence: int, event: str, task: str, now: dt.datetime) -> None:
     cursor.execute(
         "INSERT INTO workflows_loggedevent (instance_id, sequence, event, shape, occurred_at, actor, cause, stage_name,"
         " task_name, attempt, data) VALUES (%s, %s, %s, 1, %s, 'step', NULL, 'STEPS', %s, 1, %s)",
