@@ -178,6 +178,17 @@ class StageInstance(StateModel):
         self.activated_at = self.finished_at = None
 
 
+_ON_OFFER = is_one_of(["SCHEDULED", "STARTED", "COMPENSATING"])
+
+
+class TaskQuerySet(models.QuerySet["TaskInstance"]):
+    """Reads of tasks."""
+
+    def on_offer(self, queue: str) -> Self:
+        """This will keep what a queue's workers may take, in the words of the index that knows it."""
+        return self.filter(_ON_OFFER, queue=queue)
+
+
 class TaskInstance(StateModel):
     """One task of an instance; `position` counts over the whole workflow.
 
@@ -205,6 +216,8 @@ class TaskInstance(StateModel):
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
 
+    objects = models.Manager.from_queryset(TaskQuerySet)()
+
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["instance", "position"], name="one_row_per_task"),
@@ -215,7 +228,7 @@ class TaskInstance(StateModel):
             models.Index(
                 fields=["queue", "offered_at"],
                 name="task_on_offer",
-                condition=is_one_of(["SCHEDULED", "STARTED", "COMPENSATING"]),
+                condition=_ON_OFFER,
             ),
         ]
 

@@ -185,13 +185,13 @@ def _offered(queue: str, *, most: int, at: dt.datetime) -> list[tuple[OutboxMess
     )
     tasks = list(
         _on_offer()
+        .on_offer(queue)
         .filter(
             Q(task_type="SERVICE") | Q(undoing=True),
             Q(state=TaskState.SCHEDULED)
             | Q(state=TaskState.COMPENSATING) & ~Exists(begun)
             | Q(state__in=[TaskState.STARTED, TaskState.COMPENSATING]) & Exists(of_the_attempt),
             ~Exists(of_the_attempt.filter(lease_until__gt=at)),
-            queue=queue,
         )
         .exclude(instance__state=InstanceState.SUSPENDED)
         .order_by("offered_at", "id")
