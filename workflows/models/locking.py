@@ -45,3 +45,8 @@ def is_passing(error: Exception) -> bool:
     if isinstance(cause, psycopg.Error):
         return postgresql.is_passing(cause)
     return "database is locked" in str(error)
+
+
+def is_race(error: Exception) -> bool:
+    """This will tell whether two were in each other's way, and this one had to give in."""
+    return isinstance(error.__cause__, psycopg.errors.DeadlockDetected | psycopg.errors.SerializationFailure)

@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 
 from workflows import failpoints
 from workflows.conf import settings
 from workflows.engine.commands import AwaitSignal, Command, CompleteTask, FailTask, RollBackWorkflow, SkipTask
 from workflows.engine.lifecycle import InstanceState, TaskState
 from workflows.models import TaskInstance, WorkflowInstance
+from workflows.models.locking import is_away, is_race
 from workflows.runtime import pausing
 from workflows.runtime.asking import Asked, Turn, TurnWork
 from workflows.runtime.handling import handle
@@ -28,8 +29,8 @@ from workflows.runtime.workers import Worker
 from workflows.steps.atomicity import TransactionEnded, inside_its_transaction
 from workflows.steps.flows import discover
 from workflows.steps.observers import Seen, Turned, UnknownObserver, ask, chosen
-from workflows.steps.outcomes import Done, Outcome, Skipped, StepTask, Waiting
-from workflows.steps.state import BadState, copy_of, kept
+from workflows.steps.outcomes import Done, Failed, Outcome, Skipped, StepTask, Waiting
+from workflows.steps.state import BadState, copy_of, kept, readable
 from workflows.steps.step import UnknownStep, find
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ _OF_ONE_INSTANCE = 3
 _LOOKS = 4
 _PAUSE = 0.2
 """Seconds until what could not be run is looked at again."""
-_MOST_FAILURES = 3
+_LONGEST_NAME = 200
 
 # Note [Who runs which step]
 # ~~~~~~~~~~~~~~~~~~~~~~~~~~
@@ -114,11 +115,11 @@ class StepRunner:
                     continue
                 try:
                     self._run(step)
-                except Exception:
-                    failures += 1
-                    if failures == _MOST_FAILURES:
+                except Exception as error:
+                    if is_away(error):
                         raise
                     # A broken row, say: it keeps nobody else's steps from running.
+                    failures += 1
                     logger.exception("A step of %s could not be run", step.instance)
         if put_off or failures:
             return _PAUSE
@@ -159,9 +160,7 @@ def _round() -> tuple[list[_Due], bool]:
 
 def _offered(*, without: Collection[uuid.UUID], most: int) -> list[tuple[uuid.UUID, str, str, str]]:
     return list(
-        TaskInstance.objects.filter(
-            queue=STEP_QUEUE, state__in=[TaskState.SCHEDULED, TaskState.STARTED, TaskState.COMPENSATING]
-        )
+        TaskInstance.objects.on_offer(STEP_QUEUE)
         .exclude(instance__state=InstanceState.SUSPENDED)
         .exclude(instance__in=without)
         .order_by("offered_at", "id")
@@ -220,29 +219,38 @@ def _perform(work: TurnWork) -> Command:
             if isinstance(outcome, Done):
                 return CompleteTask(**about, output=kept(outcome.output))
             if isinstance(outcome, Waiting):
-                return AwaitSignal(**about, name=outcome.signal, memory=outcome.memory)
+                return AwaitSignal(**about, name=_name(outcome.signal), memory=kept(outcome.memory, what="memory"))
             if isinstance(outcome, Skipped):
                 raise _HadNothingToDo(outcome.reason)
             raise _GaveUp(outcome)
     except _WasTurned as error:
-        return RollBackWorkflow(reason=error.turned.reason, guard=error.turned.guard)
+        return RollBackWorkflow(reason=readable(error.turned.reason), guard=error.turned.guard)
     except UnknownObserver as error:
         return FailTask(**about, error={"code": "unknown_observer", "message": str(error)})
     except _HadNothingToDo as nothing:
-        return SkipTask(**about, reason=str(nothing))
+        return SkipTask(**about, reason=readable(nothing))
     except TransactionEnded as error:
-        return FailTask(**about, error={"code": "transaction_ended", "message": str(error)})
+        return FailTask(**about, error={"code": "transaction_ended", "message": readable(error)})
     except BadState as error:
-        where = {"pointer": error.pointer}
-        return FailTask(**about, error={"code": error.code, "message": str(error), "details": where})
+        where = {"pointer": readable(error.pointer)}
+        return FailTask(**about, error={"code": error.code, "message": readable(error), "details": where})
     except _GaveUp as gave_up:
         return FailTask(**about, error=gave_up.error)
     except UnknownStep:
         return FailTask(**about, error={"code": "unknown_step", "message": f"No step {name!r} is registered here."})
     except (Exception, SystemExit) as error:
+        if isinstance(error, DatabaseError) and (is_away(error) or is_race(error)):
+            # Nobody's failure: the whole turn is tried again.
+            raise
         # SystemExit, too: a step that calls sys.exit() has failed, and ends nobody but itself.
         logger.exception("The step %s failed", name)
-        return FailTask(**about, error={"code": type(error).__name__, "message": str(error)[:2000]})
+        return FailTask(**about, error={"code": type(error).__name__, "message": readable(error)})
+
+
+def _name(signal: object) -> str:
+    if isinstance(signal, str) and 0 < len(signal) <= _LONGEST_NAME:
+        return str(kept(signal))
+    raise _GaveUp(Failed("bad_outcome", f"A step waits for a signal by its name, not for {signal!r:.200}."))
 
 
 def _observed(name: str, told: StepTask, of_the_workflow: Sequence[str]) -> Outcome:
@@ -280,8 +288,11 @@ class _GaveUp(Exception):
     """Leaves the savepoint, so that what a failed step wrote is undone."""
 
     def __init__(self, outcome: object) -> None:
-        self.error = {
-            "code": getattr(outcome, "code", "bad_outcome"),
-            "message": getattr(outcome, "message", f"A step answers Done, Waiting or Failed, not {outcome!r}."),
-            "details": getattr(outcome, "details", None),
-        }
+        message = getattr(outcome, "message", f"A step answers Done, Waiting or Failed, not {outcome!r}.")
+        try:
+            details = kept(getattr(outcome, "details", None), what="details")
+        except BadState as bad:
+            # What the step has to say about its failure counts for more than that it says it badly.
+            details = {"not_kept": readable(bad)}
+        code = readable(getattr(outcome, "code", "bad_outcome"), most=200)
+        self.error = {"code": code, "message": readable(message), "details": details}
