@@ -237,6 +237,11 @@ def trip():
     return begin >> book_flight >> book_hotel >> ship
 
 
+@workflow("Charge and ship", component="FLOWS", on_failure="rollback")
+def charge_and_ship():
+    return begin >> charge >> ship
+
+
 seen: list[str] = []
 
 

@@ -92,3 +92,63 @@ def test_two_of_one_name_are_a_mistake():
         guard("log")(lambda seen: None)
     with pytest.raises(ValueError, match="two observers"):
         listener("tests.budget")(lambda seen: None)
+
+
+@listener("tests.clumsy")
+def clumsy(look):
+    Group.objects.create(name=f"clumsy {len(flows.seen)}")
+    flows.seen.append("clumsy")
+    look.task.context.clear()
+    if look.outcome is not None:
+        look.outcome.output["charged"] = "nothing"
+    Group.objects.create(name="backoffice")
+
+
+@listener("tests.leaving")
+def leaving(look):
+    raise SystemExit
+
+
+def test_a_listener_breaks_nothing_whatever_it_does(settings):
+    settings.STEP_OBSERVERS = ["tests.clumsy", "tests.leaving"]
+    flows.broken.add("ship")
+    started(flows.charge_and_ship.template, amount=3, address={})
+
+    assert go_on().state == "ROLLED_BACK"
+
+    assert flows.calls == ["charge", "ship", "refund"]
+    assert LoggedEvent.objects.get(event="TaskCompleted").data["output"] == {"charged": "3 EUR"}
+    assert error("ship")["code"] == "LookupError"
+    assert flows.seen.count("clumsy") == 5, "before and after each, but not after one that raises"
+    assert not Group.objects.filter(name__startswith="clumsy").exists()
+
+
+@guard("tests.unlucky")
+def unlucky(look):
+    if look.down or not look.before:
+        Group.objects.create(name="backoffice")
+
+
+def test_a_guard_that_meets_an_error_of_the_database_is_blamed_for_it_and_undoing_goes_on(settings):
+    settings.STEP_OBSERVERS = ["tests.unlucky"]
+    started(flows.watched.template, amount=3, guard={})
+
+    assert go_on().state == "ROLLED_BACK"
+
+    assert rollback()["guard"] == "tests.unlucky"
+    assert "IntegrityError" in rollback()["reason"]
+
+
+@listener("tests.diary")
+def diary(look):
+    Group.objects.create(name=f"diary {len(flows.seen)}")
+    flows.seen.append("diary")
+
+
+def test_what_an_observer_writes_is_kept_with_the_step(settings):
+    settings.STEP_OBSERVERS = ["tests.diary"]
+    started(flows.focused.template, box={})
+
+    assert go_on().state == "COMPLETED"
+
+    assert Group.objects.filter(name__startswith="diary").count() == 4

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 from django.db.transaction import TransactionManagementError
 
 _ENDS = frozenset({"COMMIT", "END", "ROLLBACK", "ABORT", "BEGIN", "START", "PREPARE"})
@@ -44,6 +44,32 @@ def inside_its_transaction() -> Iterator[None]:
             raise TransactionEnded(str(error).rstrip(".")) from error
     if connection.needs_rollback:
         raise TransactionEnded("The transaction was marked to be rolled back")
+
+
+@contextmanager
+def by_itself() -> Iterator[None]:
+    """This will undo what the block has written where it raises, and leave all that was written before as it is.
+
+    The savepoint is made by the first statement: a block that asks nothing of the database costs it nothing.
+    """
+    part, is_open = transaction.atomic(), False
+
+    def begin(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
+        nonlocal is_open
+        if not is_open:
+            is_open = True
+            part.__enter__()
+        return execute(sql, params, many, context)
+
+    try:
+        with connection.execute_wrapper(begin):
+            yield
+    except BaseException as error:
+        if is_open:
+            part.__exit__(type(error), error, error.__traceback__)
+        raise
+    if is_open:
+        part.__exit__(None, None, None)
 
 
 def _refuse(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:

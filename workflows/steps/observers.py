@@ -16,17 +16,20 @@ Before a step it turns the workflow without running the step; after a step what 
 success does not count. While the workflow is being undone there is nothing to turn: what a guard says then is written
 to the log of the process, and its changes of the state are kept.
 
-A listener's answer is not looked at, and what it raises is logged under its name.
+A listener's answer is not looked at, and what it raises is logged under its name. What an observer writes is undone
+where it raises, and that alone; what it sees is a copy of its own.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from workflows.steps.outcomes import Outcome, StepTask
+from workflows.steps.atomicity import by_itself
+from workflows.steps.outcomes import Done, Outcome, StepTask, Waiting
+from workflows.steps.state import copied, copy_of
 
 logger = logging.getLogger(__name__)
 
@@ -137,17 +140,29 @@ def ask(observers: Sequence[Observer], seen: Seen) -> tuple[Mapping[str, Any], T
     return changes, turned
 
 
+def _apart(seen: Seen) -> Seen:
+    """The same, for one observer alone: whatever it does with it changes nothing for the step, or for others."""
+    task, outcome = replace(seen.task, context=copy_of(seen.task.context)), seen.outcome
+    if isinstance(outcome, Done):
+        outcome = Done(copy_of(outcome.output))
+    elif isinstance(outcome, Waiting):
+        outcome = replace(outcome, memory=copied(outcome.memory))
+    return replace(seen, task=task, outcome=outcome)
+
+
 def _tell(observer: Observer, seen: Seen) -> None:
     try:
-        observer.look(seen)
-    except Exception:
+        with by_itself():
+            observer.look(_apart(seen))
+    except (Exception, SystemExit):
         logger.exception("listener %s failed at %s; the step goes on", observer.name, seen.step)
 
 
 def _judged(observer: Observer, seen: Seen) -> Mapping[str, Any] | Turned:
     try:
-        said = observer.look(seen)
-    except Exception as error:
+        with by_itself():
+            said = observer.look(_apart(seen))
+    except (Exception, SystemExit) as error:
         logger.exception("guard %s failed at %s", observer.name, seen.step)
         return Turned(observer.name, f"The guard failed: {type(error).__name__}: {error}")
     if said is None:

@@ -21,14 +21,15 @@ class BadState(Exception):
 
 def copy_of(state: Mapping[str, Any]) -> dict[str, Any]:
     """This will give a state that whoever gets it may change without changing anybody else's."""
-    return {key: _copy(value) for key, value in state.items()}
+    return {key: copied(value) for key, value in state.items()}
 
 
-def _copy(value: Any) -> Any:
+def copied(value: Any) -> Any:
+    """This will give the same of a part of a state."""
     if isinstance(value, dict):
-        return {key: _copy(inner) for key, inner in value.items()}
+        return {key: copied(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_copy(inner) for inner in value]
+        return [copied(inner) for inner in value]
     return value
 
 
