@@ -7,12 +7,14 @@ from django.contrib.auth.models import Group
 
 from tests.steps import flows
 from tests.steps.test_flows import AT, go_on, started, states
+from workflows.definitions.parsing import parse_template
 from workflows.engine.commands import RollBackWorkflow, SendSignal
 from workflows.models import TaskInstance, WorkflowInstance
 from workflows.runtime.asking import Asked
 from workflows.runtime.deadlines import fire_due
 from workflows.runtime.handling import handle
 from workflows.runtime.loading import snapshots
+from workflows.steps import Retry, Skipped, StepTask, begin, conditional, focus, group, step, workflow
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
@@ -76,3 +78,69 @@ def test_a_rollback_from_outside_undoes_what_waits_and_its_answer_is_nobodys():
     tell(SendSignal("hotel_cancelled", payload={"fee": 30}))
     assert go_on().state == "ROLLED_BACK"
     assert flows.calls[3:] == ["hotel cancelled", "cancel flight"]
+
+
+# --- What undoes a step sees what the step saw --------------------------------------------------------------------
+
+
+@step("Take out of the box", timeout=90, retry=Retry(max_attempts=3))
+def take_out(task: StepTask, amount: int):
+    flows.note(f"take {amount}, {task.output['put']} of {sorted(task.context)}")
+
+
+@step("Put into the box", compensate=take_out)
+def put_in(amount: int) -> dict:
+    return {"put": amount + 1}
+
+
+@workflow("Boxed", component="FLOWS", on_failure="rollback")
+def boxed():
+    return begin >> conditional(lambda state: state["box"]["amount"] == 3)(focus("box")(put_in)) >> flows.give_up
+
+
+def test_what_undoes_a_focused_step_is_focused_and_not_asked_whether_the_condition_holds():
+    started(boxed.template, box={"amount": 3}, other=1)
+
+    assert go_on().state == "ROLLED_BACK"
+
+    assert flows.calls == ["give up", "take 3, 4 of ['amount', 'put']"]
+
+
+def test_an_undoing_brings_its_own_policies():
+    assert parse_template(boxed.template).definition.tasks[0].compensate.timeout_seconds == 90
+    assert boxed.template["stages"][0]["tasks"][0]["compensate"] == {
+        "step": f"{__name__}.boxed.put_into_the_box_undo", "retry": {"max_attempts": 3}, "timeout_seconds": 90
+    }  # fmt: skip
+
+
+@step("Write nothing in the end", compensate=flows.cancel_flight)
+def nothing_in_the_end():
+    flows.note("nothing in the end")
+    return Skipped("It was there already.")
+
+
+PARTS = group(
+    "Parts",
+    begin >> conditional(lambda state: state["vip"])(flows.charge) >> nothing_in_the_end >> flows.reserve,
+    name=f"{__name__}.parts",
+)
+
+
+@workflow("Parted", component="FLOWS", on_failure="rollback")
+def parted():
+    return begin >> PARTS >> flows.ship
+
+
+@pytest.mark.parametrize(("vip", "undone"), [(True, ["release", "refund"]), (False, ["release"])])
+def test_of_a_group_what_had_nothing_to_do_is_not_undone_and_has_written_nothing(vip, undone):
+    flows.broken.add("ship")
+    started(parted.template, amount=3, vip=vip, address={})
+
+    instance = go_on()
+
+    assert instance.state == "ROLLED_BACK"
+    assert flows.calls[-len(undone) :] == undone
+    assert flows.calls[-len(undone) - 1] == "ship"
+    idle = [] if vip else ["1 Charge"]
+    assert instance.context["parts_skipped"] == [*idle, "2 Write nothing in the end"]
+    assert not Group.objects.filter(name__startswith="nothing").exists()

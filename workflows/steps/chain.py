@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from workflows.definitions.schema import FailurePolicy, RetryPolicy
+from workflows.steps.atomicity import by_itself
 from workflows.steps.links import Chain, Input, Link, Step, Wrap, chain
 from workflows.steps.outcomes import Done, Failed, Outcome, Perform, Skipped, StepTask, Waiting
 from workflows.steps.state import copy_of
@@ -64,11 +65,15 @@ def conditional(predicate: Predicate) -> Callable[..., Chain]:
 
         return perform
 
+    # Not around its undoing: what was done is undone, whatever would be done by now.
     return lambda *steps: _wrapped(chain(steps), wrap, "conditional")
 
 
 def focus(key: str) -> Callable[..., Chain]:
-    """This will have steps see the object under one key of the state (none: an empty one), and write there."""
+    """This will have steps see the object under one key of the state (none: an empty one), and write there.
+
+    So does what undoes them: the `output` that it sees is what they left under the key.
+    """
 
     def wrap(run: Perform) -> Perform:
         def perform(task: StepTask) -> Outcome:
@@ -77,20 +82,22 @@ def focus(key: str) -> Callable[..., Chain]:
                 seen = {}
             if not isinstance(seen, dict):
                 return Failed("not_an_object", f"The state holds no object under {key!r}.")
-            outcome = run(replace(task, context=copy_of(seen)))
+            output = None if task.output is None else task.output.get(key)
+            outcome = run(replace(task, context=copy_of(seen), output=output))
             return Done({key: {**seen, **outcome.output}}) if isinstance(outcome, Done) else outcome
 
         return perform
 
-    return lambda *steps: _wrapped(chain(steps), wrap, "focus")
+    return lambda *steps: _wrapped(chain(steps), wrap, "focus", undoing=True)
 
 
-def _wrapped(inner: Chain, wrap: Wrap, what: str) -> Chain:
+def _wrapped(inner: Chain, wrap: Wrap, what: str, *, undoing: bool = False) -> Chain:
     elements = []
     for element in inner:
         if not isinstance(element, Link):
             raise TypeError(f"{element.title!r} is done by people; {what}(…) is for steps. Give it a `when`.")
-        elements.append(replace(element, wraps=(*element.wraps, wrap)))
+        back = (*element.wraps_undoing, wrap) if undoing else element.wraps_undoing
+        elements.append(replace(element, wraps=(*element.wraps, wrap), wraps_undoing=back))
     return Chain(tuple(elements))
 
 
@@ -105,29 +112,35 @@ def group(
 ) -> Step:
     """This will make one step of many: one task, one transaction, tried again as a whole, undone as a whole.
 
-    Its undoing is that of its steps, newest first. `name` is its dotted name. None of its steps may wait.
+    Its undoing is that of its steps, newest first, but of those that had nothing to do: which these were is kept in the
+    state, as `…_skipped`. `name` is its dotted name. None of its steps may wait.
     """
     links = [element for element in chain(steps) if isinstance(element, Link)]
     if len(links) != len(chain(steps).elements):
         raise TypeError(f"{title!r}: people are waited for; they cannot stand in a group.")
-    undoing = [link.step.compensate for link in reversed(links) if link.step.compensate is not None]
     return remember(
         Step(
             _named(f"{title} (group)"),
             name=name,
             title=title,
-            perform=_one_after_another([link.perform() for link in links], [link.title for link in links]),
+            perform=_one_after_another(links, skipped=_skipped(name)),
             retry=retry,
             timeout_seconds=timeout,
-            compensate=_undoing_together(title, name, undoing) if undoing else None,
+            compensate=_undoing_together(title, name, links) if any(link.undo() for link in links) else None,
             on_failure=FailurePolicy(on_failure) if on_failure is not None else None,
         )
     )
 
 
-def _undoing_together(title: str, name: str, steps: Sequence[Step]) -> Step:
-    perform = _one_after_another([step.perform for step in steps], [step.title for step in steps])
-    return remember(Step(_named(name), name=f"{name}_undo", title=f"Undo: {title}", perform=perform))
+def _undoing_together(title: str, name: str, links: Sequence[Link]) -> Step:
+    return remember(
+        Step(
+            _named(name),
+            name=f"{name}_undo",
+            title=f"Undo: {title}",
+            perform=_newest_first(links, skipped=_skipped(name)),
+        )
+    )
 
 
 def _named(title: str) -> Callable[..., Any]:
@@ -138,20 +151,67 @@ def _named(title: str) -> Callable[..., Any]:
     return whole
 
 
-def _one_after_another(performs: Sequence[Perform], titles: Sequence[str]) -> Perform:
+def _skipped(name: str) -> str:
+    return f"{name.rpartition('.')[2]}_skipped"
+
+
+def _numbered(links: Sequence[Link]) -> list[tuple[str, Link]]:
+    return [(f"{number} {link.title}", link) for number, link in enumerate(links, 1)]
+
+
+def _one_after_another(links: Sequence[Link], *, skipped: str) -> Perform:
+    parts = [(told, link.title, link.perform()) for told, link in _numbered(links)]
+
     def perform(task: StepTask) -> Outcome:
         state: dict[str, Any] = dict(task.context)
         output: dict[str, Any] = {}
-        for run, title in zip(performs, titles, strict=True):
-            outcome = run(replace(task, context=copy_of(state)))
-            if isinstance(outcome, Skipped):
+        idle: list[str] = []
+        for told, title, run in parts:
+            try:
+                with by_itself():
+                    outcome = _part(run, replace(task, context=copy_of(state)))
+            except _Idle:
+                idle.append(told)
                 continue
-            if isinstance(outcome, Waiting):
-                return Failed("waits_in_a_group", f"{title}: a step of a group may not wait.")
-            if isinstance(outcome, Failed):
-                return replace(outcome, message=f"{title}: {outcome.message}")
-            state |= outcome.output
-            output.update(outcome.output)
-        return Done(output)
+            if isinstance(outcome, Done):
+                state |= outcome.output
+                output.update(outcome.output)
+            else:
+                return _told(title, outcome)
+        return Done({**output, skipped: idle} if idle or skipped in task.context else output)
 
     return perform
+
+
+def _newest_first(links: Sequence[Link], *, skipped: str) -> Perform:
+    parts = [(told, link.title, undo) for told, link in reversed(_numbered(links)) if (undo := link.undo())]
+
+    def perform(task: StepTask) -> Outcome:
+        idle = (task.output or {}).get(skipped, ())
+        state: dict[str, Any] = dict(task.context)
+        for told, title, run in parts:
+            outcome = Skipped() if told in idle else run(replace(task, context=copy_of(state)))
+            if isinstance(outcome, Done):
+                state |= outcome.output
+            elif not isinstance(outcome, Skipped):
+                return _told(title, outcome)
+        return Done()
+
+    return perform
+
+
+class _Idle(Exception):
+    """Leaves the savepoint: a part that had nothing to do has written nothing."""
+
+
+def _part(run: Perform, task: StepTask) -> Done | Failed | Waiting:
+    outcome = run(task)
+    if isinstance(outcome, Skipped):
+        raise _Idle
+    return outcome
+
+
+def _told(title: str, outcome: Failed | Waiting) -> Failed:
+    if isinstance(outcome, Waiting):
+        return Failed("waits_in_a_group", f"{title}: a step of a group may not wait.")
+    return replace(outcome, message=f"{title}: {outcome.message}")

@@ -136,6 +136,8 @@ def _task(name: str, element: Element) -> dict[str, Any]:
             task["compensate"]["after_failure"] = True
         if step.compensate.retry is not None:
             task["compensate"]["retry"] = _retry(step.compensate.retry)
+        if step.compensate.timeout_seconds is not None:
+            task["compensate"]["timeout_seconds"] = step.compensate.timeout_seconds
     return task
 
 
@@ -149,9 +151,25 @@ def _here(name: str, link: Link) -> Step:
         perform=link.perform(),
         retry=step.retry,
         timeout_seconds=step.timeout_seconds,
-        compensate=step.compensate,
+        compensate=_undoing_here(f"{name}_undo", link),
         after_failure=step.after_failure,
         on_failure=step.on_failure,
+    )
+
+
+def _undoing_here(name: str, link: Link) -> Step | None:
+    compensate, undo = link.step.compensate, link.undo()
+    if compensate is None or undo is None or not link.wraps_undoing:
+        return compensate
+    return remember(
+        Step(
+            compensate.function,
+            name=name,
+            title=compensate.title,
+            perform=undo,
+            retry=compensate.retry,
+            timeout_seconds=compensate.timeout_seconds,
+        )
     )
 
 

@@ -10,12 +10,17 @@ from typing import Any
 from workflows.definitions.schema import FailurePolicy, RetryPolicy
 from workflows.steps.outcomes import Perform, StepFunction
 
+CANNOT_UNDO = "A step that is called back cannot undo another: let that answer Waiting, and wait for a signal."
+
 
 class Step:
     """A registered step. Called, it is just its function, which is how tests of its work call it.
 
-    `perform` is what the runner calls. `a >> b` is a chain: see `workflows.steps.chain`.
+    `perform` is what the runner calls. `a >> b` is a chain: see `workflows.steps.chain`. `is_called_back`: it gives an
+    address away, and waits until that is called.
     """
+
+    is_called_back = False
 
     def __init__(
         self,
@@ -52,10 +57,11 @@ Wrap = Callable[[Perform], Perform]
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One step in a chain, with what is wrapped around it here, from the inside out."""
+    """One step in a chain, with what is wrapped around it here, and around its undoing, from the inside out."""
 
     step: Step
     wraps: tuple[Wrap, ...] = ()
+    wraps_undoing: tuple[Wrap, ...] = ()
 
     @property
     def title(self) -> str:
@@ -64,10 +70,18 @@ class Link:
 
     def perform(self) -> Perform:
         """This will give what is run: the step with all that is wrapped around it."""
-        run = self.step.perform
-        for wrap in self.wraps:
-            run = wrap(run)
-        return run
+        return _wrapped(self.step.perform, self.wraps)
+
+    def undo(self) -> Perform | None:
+        """This will give what undoes it, likewise; None where nothing does."""
+        compensate = self.step.compensate
+        return _wrapped(compensate.perform, self.wraps_undoing) if compensate is not None else None
+
+
+def _wrapped(run: Perform, wraps: Sequence[Wrap]) -> Perform:
+    for wrap in wraps:
+        run = wrap(run)
+    return run
 
 
 @dataclass(frozen=True, slots=True)
