@@ -5,11 +5,15 @@ import datetime as dt
 import pytest
 
 from tests.steps import flows
-from tests.steps.test_flows import AT, alone, error, go_on, states
+from tests.steps.test_flows import AT, alone, error, go_on, started, states
+from workflows.engine.commands import RollBackWorkflow
 from workflows.models import LoggedEvent, StepCallback
 from workflows.runtime import pausing
+from workflows.runtime.asking import Asked
 from workflows.runtime.deadlines import fire_due
+from workflows.runtime.handling import handle
 from workflows.runtime.reading import instance_json
+from workflows.steps import callbackstep, step
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
@@ -148,3 +152,35 @@ def test_a_call_while_the_engine_is_paused_is_refused_and_may_be_made_again(say)
     pausing.resume(by="olivia")
     assert say(address, {"rc": 0, "port": "ge-0/0/1"})[0] == 200
     assert go_on().state == "COMPLETED"
+
+
+@callbackstep("Answer the whole state")
+def whole(state: dict, callback_url: str) -> dict:
+    flows.addresses.append(callback_url)
+    state["asked"] = True
+    return state
+
+
+def test_a_step_that_answers_the_whole_state_gives_no_address_away(say):
+    alone(whole, order="A-1")
+    go_on()
+    assert say(flows.addresses[0], {"rc": 0})[0] == 200
+
+    assert go_on().context == {"order": "A-1", "asked": True, "callback_result": {"rc": 0}}
+
+    assert not any(flows.addresses[0] in str(event.data) for event in LoggedEvent.objects.all())
+
+
+def test_what_is_called_back_cannot_undo_and_says_so():
+    with pytest.raises(TypeError, match="let that answer Waiting"):
+        step("Do it", name="tests.undone_by_call", compensate=whole)
+    undone = {"task_name": "a", "task_type": "STEP", "step": flows.gift.name, "compensate": {"step": whole.name}}
+    stages = [{"stage_name": "S", "stage_order": 1, "tasks": [undone, {"task_name": "b", "task_type": "HUMAN"}]}]
+    instance = started({"workflow_name": "Undone", "component_name": "FLOWS", "stages": stages})
+    go_on()
+
+    handle(Asked(RollBackWorkflow(reason="no"), instance.pk, actor="olga"), at=AT)
+
+    assert go_on().state == "ROLLBACK_FAILED"
+    failed = LoggedEvent.objects.get(event="CompensationFailed").data["error"]
+    assert failed["code"] == "called_back_undoing"

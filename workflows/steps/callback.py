@@ -18,7 +18,7 @@ from typing import Any
 
 from workflows.conf import settings
 from workflows.runtime import callbacks
-from workflows.steps.links import Step
+from workflows.steps.links import CANNOT_UNDO, Step
 from workflows.steps.outcomes import Done, Failed, Outcome, Perform, StepFunction, StepTask, Waiting
 from workflows.steps.step import performing, step
 
@@ -41,6 +41,7 @@ def callbackstep(
     def register(function: StepFunction) -> Step:
         made = step(title, **more)(function)
         made.perform = _performing(function, validate, result_key)
+        made.is_called_back = True
         return made
 
     return register
@@ -51,13 +52,19 @@ def _performing(function: StepFunction, validate: StepFunction | None, result_ke
     judge = performing(validate) if validate is not None else None
 
     def perform(task: StepTask) -> Outcome:
+        if task.compensation:
+            return Failed("called_back_undoing", CANNOT_UNDO)
         if not task.woken:
             promised = callbacks.promise(uuid.UUID(task.instance_id), position=task.position, attempt=task.attempt)
             url = settings.PUBLIC_URL.rstrip("/") + PATH.format(token=promised.token)
             outcome = act(replace(task, context={**task.context, "callback_url": url}))
             if isinstance(outcome, Waiting):
                 return Failed("waits_twice", "A callback step waits for its call; it cannot wait for a signal, too.")
-            return Waiting(promised.signal, memory=dict(outcome.output)) if isinstance(outcome, Done) else outcome
+            if isinstance(outcome, Done):
+                # A function may well answer the whole state that it was given; whoever reads a history may not call.
+                told = {key: value for key, value in outcome.output.items() if value != url}
+                return Waiting(promised.signal, memory=told)
+            return outcome
         output = {**(task.memory or {}), result_key: task.signal}
         judged = judge(replace(task, context={**task.context, **output})) if judge is not None else Done()
         return Done({**output, **judged.output}) if isinstance(judged, Done) else judged

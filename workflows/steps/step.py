@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from workflows.definitions.schema import FailurePolicy, RetryPolicy
-from workflows.steps.links import Step
+from workflows.steps.links import CANNOT_UNDO, Step
 from workflows.steps.outcomes import Done, Failed, Outcome, Perform, Skipped, StepFunction, StepTask, Waiting
 
 Retry = RetryPolicy
@@ -53,8 +53,11 @@ def step(
 
     `timeout` is seconds for an attempt, its waiting included; `compensate` is the step that undoes this one when the
     instance is rolled back, `after_failure` also where it failed or was waiting and may have had an effect outside;
-    `on_failure` is `halt`, `rollback` or `continue`. Two steps of one name raise ValueError.
+    `on_failure` is `halt`, `rollback` or `continue`. Two steps of one name raise ValueError, an undoing that is called
+    back TypeError.
     """
+    if compensate is not None and compensate.is_called_back:
+        raise TypeError(f"{compensate.title!r}: {CANNOT_UNDO}")
 
     def register(function: StepFunction) -> Step:
         made = Step(
