@@ -23,7 +23,9 @@ class Deadline(models.Model):
     The engine's state knows the moment, too; the row is how the clock finds it (position -1: the instance).
     """
 
-    instance = models.ForeignKey(WorkflowInstance, on_delete=models.PROTECT, db_index=False, related_name="deadlines")
+    instance = models.ForeignKey(
+        WorkflowInstance, on_delete=models.PROTECT, db_constraint=False, db_index=False, related_name="deadlines"
+    )
     kind = models.CharField(max_length=20)
     position = models.IntegerField(default=-1)
     compensation = models.BooleanField(default=False)

@@ -11,7 +11,9 @@ from workflows.models.instance import WorkflowInstance
 class LoggedEvent(models.Model):
     """One event of one instance. Triggers refuse UPDATE and DELETE on both databases (see `triggers`)."""
 
-    instance = models.ForeignKey(WorkflowInstance, on_delete=models.PROTECT, db_index=False, related_name="history")
+    instance = models.ForeignKey(
+        WorkflowInstance, on_delete=models.PROTECT, db_constraint=False, db_index=False, related_name="history"
+    )
     sequence = models.PositiveIntegerField()
     event = models.CharField(max_length=40)
     shape = models.PositiveSmallIntegerField(default=1)

@@ -11,7 +11,7 @@ class HandledMessage(models.Model):
     """An applied message's id, with a digest of its content: the same id with other content is refused."""
 
     instance = models.ForeignKey(
-        WorkflowInstance, on_delete=models.PROTECT, db_index=False, related_name="handled_messages"
+        WorkflowInstance, on_delete=models.PROTECT, db_constraint=False, db_index=False, related_name="handled_messages"
     )
     event_id = models.CharField(max_length=200)
     digest = models.CharField(max_length=64)

@@ -26,7 +26,9 @@ class OutboxMessage(StateModel):
     """One outbound message; `payload` is exactly what is sent."""
 
     message_id = models.UUIDField(editable=False)
-    instance = models.ForeignKey(WorkflowInstance, on_delete=models.PROTECT, db_index=False, related_name="messages")
+    instance = models.ForeignKey(
+        WorkflowInstance, on_delete=models.PROTECT, db_constraint=False, db_index=False, related_name="messages"
+    )
     event_name = models.CharField(max_length=40)
     queue = models.CharField(max_length=200)
     position = models.PositiveIntegerField()
