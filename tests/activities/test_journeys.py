@@ -12,6 +12,7 @@ from tests.builders import (
     human,
     operator_retries,
     plugin,
+    retry,
     service,
     stage,
     stage_replayed,
@@ -20,7 +21,10 @@ from tests.builders import (
     undo,
     workflow,
 )
-from workflows.models import LoggedEvent, PluginRun, TaskInstance
+from workflows.engine.commands import StartWorkflow
+from workflows.models import LoggedEvent, PluginRun, TaskInstance, TaskProgress
+from workflows.runtime import listeners
+from workflows.runtime.inbound import UnreadableEvent
 from workflows.runtime.loading import snapshots
 from workflows.runtime.replay import check_history
 
@@ -219,7 +223,7 @@ def test_many_begin_in_one_transaction_and_each_has_its_own(door, plant):
     plant.planted = {"pre": [plugin(service("m"))]}
     one = door(workflow(activity()))
 
-    answers = one.batch(*(one.asked(_start(f"R{n}"), ref=f"R{n}", actor="ada") for n in range(5)))
+    answers = one.batch(*(one.asked(StartWorkflow(f"R{n}"), ref=f"R{n}", actor="ada") for n in range(5)))
 
     assert all(answer.created for answer in answers)
     assert TaskInstance.objects.filter(task_name="m").count() == 5
@@ -251,7 +255,118 @@ def test_the_instance_as_it_was_has_the_plugins_that_it_had(site):
     assert [task["task_name"] for task in of_stage(one)["tasks"]] == ["a", "b"]
 
 
-def _start(ref):
-    from workflows.engine.commands import StartWorkflow
+def shown(site, phase):
+    """The phase as the API shows it, its plugins by name."""
+    one = next(one for one in of_stage(site)["phases"] if one["phase"] == phase)
+    return one["state"], one["warning"], {plugin["name"]: plugin for plugin in one["plugins"]}
 
-    return StartWorkflow(ref)
+
+def test_a_phase_and_its_plugins_are_shown_as_they_stand(site):
+    one = site({
+        "pre": [plugin(service("scan"), system="OCR", regulation="R-7")],
+        "parallel": [plugin(service("m")), plugin(service("o"), optional=True), excluded("auto")],
+    })  # fmt: skip
+    assert (of_stage(one)["kind"], of_stage(one)["activity"]) == ("activity", "rate")
+    assert shown(one, "pre") == ("IN_PROGRESS", False, {"scan": {
+        "name": "scan", "mandatory": True, "state": "IN_PROGRESS", "message": "", "percent": None,
+        "system": "OCR", "regulation": "R-7", "task_name": "scan",
+    }})  # fmt: skip
+    assert shown(one, "parallel") == ("NOT_STARTED", False, {})
+
+    one.ask(done("scan"))
+    one.ask(failed("PROCESS/o", code="no news"))
+    state, warning, plugins = shown(one, "parallel")
+    assert (state, warning, of_stage(one)["warning"]) == ("IN_PROGRESS", True, True)
+    assert {name: it["state"] for name, it in plugins.items()} == {
+        "m": "IN_PROGRESS", "o": "ERROR", "auto": "NOT_APPLICABLE",
+    }  # fmt: skip
+    assert (plugins["o"]["message"], plugins["auto"]["task_name"]) == ("no news", None)
+    one.ask(done("m"))
+    assert [phase["state"] for phase in of_stage(one)["phases"]] == ["COMPLETE"] * 3
+    assert of_stage(one)["warning"] is True
+
+
+def test_when_only_optional_ones_are_at_work_the_mandatory_are_completed(site):
+    one = site({"parallel": [plugin(service("m")), plugin(service("o"), optional=True)]})
+
+    one.ask(done("m"))
+    assert shown(one, "parallel")[0] == "MANDATORY_COMPLETED"
+    one.ask(done("o"))
+
+    assert shown(one, "parallel")[0] == "COMPLETE"
+
+
+def test_a_mandatory_error_is_an_error_of_the_phase(site):
+    one = site({"parallel": [plugin(service("m")), plugin(service("other"))]})
+
+    one.ask(failed("PROCESS/m"))
+
+    assert shown(one, "parallel")[:2] == ("ERROR", False)
+
+
+def test_progress_is_shown_told_and_no_event(site):
+    heard = []
+    stop = listeners.subscribe(lambda committed: heard.extend(committed.changes))
+    one = site({"pre": [plugin(service("scan", **retry(2)))]})
+    said = {"event_name": "TaskStarted", "stage_name": "PROCESS", "task_name": "scan"}
+    one.say({**said, "progress": {"percent": 10, "message": "page 1"}})
+    number = one.instance().last_sequence
+    heard.clear()
+
+    assert one.say({**said, "progress": {"percent": 40.5, "message": "page 4"}}).outcome == "applied"
+    stop()
+
+    assert one.instance().last_sequence == number
+    assert [(change.tasks, change.events, change.heard) for change in heard] == [(("PROCESS/scan",), (), True)]
+    (scan,) = shown(one, "pre")[2].values()
+    assert (scan["state"], scan["percent"], scan["message"]) == ("IN_PROGRESS", 40.5, "page 4")
+    assert of_stage(one)["tasks"][0]["progress"] == {"percent": 40.5, "message": "page 4"}
+    assert TaskProgress.objects.count() == 1
+    one.ask(failed("PROCESS/scan"))
+    one.say(said)
+    (scan,) = shown(one, "pre")[2].values()
+    assert (scan["percent"], scan["message"]) == (None, "")
+
+
+def test_nobody_says_how_far_an_attempt_is_that_is_over(site):
+    one = site({"pre": [plugin(service("scan", **retry(2)))]})
+    one.ask(failed("PROCESS/scan"))
+
+    late = started("PROCESS/scan", attempt=1, progress={"percent": 99, "message": ""})
+
+    assert one.ask(late).code == "stale_attempt"
+    assert TaskProgress.objects.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("progress", "pointer"),
+    [
+        ({"percent": 101}, "/progress/percent"),
+        ({"percent": -0.1}, "/progress/percent"),
+        ({"percent": True}, "/progress/percent"),
+        ({"percent": "40"}, "/progress/percent"),
+        ({"message": 4}, "/progress/message"),
+        ({"message": "x" * 501}, "/progress/message"),
+        (40, "/progress"),
+    ],
+)
+def test_progress_that_says_nothing_is_refused_where_it_is_wrong(site, progress, pointer):
+    one = site({"pre": [plugin(service("scan"))]})
+
+    with pytest.raises(UnreadableEvent) as refused:
+        one.say({"event_name": "TaskStarted", "stage_name": "PROCESS", "task_name": "scan", "progress": progress})
+
+    assert [error["pointer"] for error in refused.value.errors] == [pointer]
+    assert one.states()["scan"] == "SCHEDULED"
+
+
+def test_the_undoing_of_a_plugin_tells_how_far_it_is(site):
+    one = site({"pre": [plugin(service("book", **undo("unbook")))], "parallel": [plugin(service("a"))]})
+    one.ask(done("book"))
+    one.ask(ROLL_BACK)
+
+    one.ask(started("PROCESS/book", compensation=True, progress={"percent": 50, "message": "half"}))
+
+    assert of_stage(one)["tasks"][0]["progress"] == {"percent": 50, "message": "half"}
+    one.ask(completed("PROCESS/book", compensation=True))
+    assert "progress" not in of_stage(one)["tasks"][0]

@@ -10,7 +10,7 @@ from asgiref.sync import sync_to_async
 from channels.testing import WebsocketCommunicator
 from django.db import connections
 
-from workflows.engine.commands import CompleteTask, ReassignTask, StartWorkflow
+from workflows.engine.commands import BeginTask, CompleteTask, ReassignTask, StartWorkflow
 from workflows.runtime.asking import Answer, Asked, Reference
 from workflows.runtime.handling import handle
 
@@ -27,6 +27,13 @@ def complete(reference: str, task: str) -> Answer:
     (answer,) = handle(Asked(command=CompleteTask("WORK", task), target=Reference("LIVE", reference), actor="bot"))
     assert answer.applied, answer
     return answer
+
+
+def progress(reference: str, task: str, percent: float) -> None:
+    """Say how far a service is."""
+    command = BeginTask("WORK", task, progress={"percent": percent, "message": ""})
+    (answer,) = handle(Asked(command=command, target=Reference("LIVE", reference), actor="bot"))
+    assert answer.applied, answer
 
 
 def reassign(reference: str, to: str) -> None:

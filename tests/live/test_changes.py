@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.live.sockets import complete, reassign, start, threaded, websocket
+from tests.live.sockets import complete, progress, reassign, start, threaded, websocket
 from workflows.engine.commands import StartWorkflow
 from workflows.live import broadcasting
 from workflows.live.groups import OVERLAP, number_of
@@ -27,6 +27,19 @@ async def test_a_page_of_an_instance_hears_which_tasks_moved(people, workflow):
     assert said["topic"] == topic
     assert said["sequence"] == done.instance.last_sequence
     assert set(said["changed"]) == {"WORK/prepare", "WORK/review"}
+
+
+async def test_a_page_of_an_instance_hears_how_far_the_work_is(people, workflow):
+    answer = await threaded(start)("A-1")
+    topic = f"instance:{answer.instance.id}"
+    await threaded(progress)("A-1", "prepare", 10)
+    async with websocket(people["olga"]) as socket:
+        stands = await socket.ask(topic)
+
+        await threaded(progress)("A-1", "prepare", 40)
+        said = await socket.hear()
+
+    assert said == {"topic": topic, "sequence": stands["sequence"], "changed": ["WORK/prepare"]}
 
 
 @pytest.mark.parametrize("topic", ["instances", "overview"])

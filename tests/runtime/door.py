@@ -20,8 +20,10 @@ from workflows.models import (
     Lease,
     LoggedEvent,
     OutboxMessage,
+    PluginRun,
     StageInstance,
     TaskInstance,
+    TaskProgress,
     WorkflowInstance,
     WorkflowTemplate,
     triggers,
@@ -143,7 +145,7 @@ class Door:
 
 _TABLES = (
     WorkflowInstance, StageInstance, TaskInstance, HumanTask, LoggedEvent, OutboxMessage, Deadline, HandledMessage,
-    Lease,
+    Lease, PluginRun, TaskProgress,
 )  # fmt: skip
 
 

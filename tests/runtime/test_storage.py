@@ -39,6 +39,7 @@ MODELS = {
     "LEASE": models.Lease,
     "SEARCH": models.SearchedValue,
     "PLUGIN": models.PluginRun,
+    "PROGRESS": models.TaskProgress,
 }
 KINDS = {
     "UUIDField": "uuid", "ForeignKey": "uuid", "CharField": "text", "StateField": "text", "TextField": "text",

@@ -7,7 +7,7 @@ from typing import Any
 
 from workflows.api import bodies, problems
 from workflows.definitions import search
-from workflows.definitions.schema import Target
+from workflows.definitions.schema import ACTIVITY_KIND, Phase, Target
 from workflows.engine.lifecycle import (
     InstanceState,
     MessageState,
@@ -17,8 +17,10 @@ from workflows.engine.lifecycle import (
     TaskState,
 )
 from workflows.models import Misfire, SubscriptionEventKind
+from workflows.models.progress import MESSAGE_LENGTH
 from workflows.runtime.backlog import Why
 from workflows.runtime.pausing import EngineState
+from workflows.runtime.phases import PhaseState, PluginState
 
 Schema = Mapping[str, Any]
 
@@ -108,8 +110,38 @@ _TASK: Schema = _object(
         "output": MAYBE_OBJECT,
     }
 )
+_PLUGIN: Schema = _object(
+    {
+        "name": TEXT,
+        "mandatory": FLAG,
+        "state": _one_of(PluginState),
+        "message": TEXT,
+        "percent": {"type": ["number", "null"], "minimum": 0, "maximum": 100},
+        "system": TEXT,
+        "regulation": TEXT,
+        "task_name": {**MAYBE_TEXT, "description": "The task that it is; null: its filter policy kept it out."},
+    }
+)
+_PHASE: Schema = _object(
+    {
+        "phase": _one_of(Phase),
+        "state": _one_of(PhaseState),
+        "warning": {**FLAG, "description": "Somebody in it failed who holds nobody up."},
+        "plugins": _list(_PLUGIN),
+    }
+)
 _STAGE: Schema = _object(
-    {"stage_name": TEXT, "stage_order": {"type": "number"}, "state": _one_of(StageState), "tasks": _list(_TASK)}
+    {
+        "stage_name": TEXT,
+        "stage_order": {"type": "number"},
+        "state": _one_of(StageState),
+        "tasks": _list(_TASK),
+        "kind": {"type": "string", "const": ACTIVITY_KIND, "description": "Only of a stage that plugins work in."},
+        "activity": {**TEXT, "description": "Of an activity: its name."},
+        "warning": {**FLAG, "description": "Of an activity: of one of its phases."},
+        "phases": {**_list(_PHASE), "description": "Of an activity: pre, parallel, post."},
+    },
+    optional=("kind", "activity", "warning", "phases"),
 )
 _TEMPLATE: Mapping[str, Schema] = {
     "id": ID,
@@ -142,6 +174,14 @@ _MESSAGE: Mapping[str, Schema] = {
     "context": {"type": "object", "description": "Of StartWorkflow: what the instance knows at its start."},
     "name": {**_NAME, "description": "Of Signal."},
     "payload": {"description": "Of Signal."},
+    "progress": {
+        "type": "object",
+        "properties": {
+            "percent": {"type": ["number", "null"], "minimum": 0, "maximum": 100},
+            "message": {"type": ["string", "null"], "maxLength": MESSAGE_LENGTH},
+        },
+        "description": "Of TaskStarted: how far the work is. Shown in place of what was said before; no event.",
+    },
 }
 _NEEDED = ("business_ref_no", "component_name", "event_name")
 _DECIMAL: Schema = {"type": "number", "minimum": 0}
@@ -270,6 +310,15 @@ SCHEMAS: Mapping[str, Any] = {
                     "properties": {
                         "stage_name": _NAME,
                         "stage_order": {"type": "number"},
+                        "kind": {
+                            "type": "string",
+                            "const": ACTIVITY_KIND,
+                            "description": "Its work is done by plugins.",
+                        },
+                        "activity": {
+                            **_NAME,
+                            "description": "Of that kind: the activity; the stage's name if left out.",
+                        },
                         "tasks": {
                             "type": "array",
                             "items": {

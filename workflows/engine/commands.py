@@ -28,9 +28,13 @@ class OnTask:
 
 @dataclass(frozen=True, slots=True)
 class BeginTask(OnTask):
-    """A worker says that it has taken the task (message TaskStarted); again: a heartbeat."""
+    """A worker says that it has taken the task (message TaskStarted); again: a heartbeat.
+
+    `progress` (percent, message, each optional) is shown and no event: the engine does not look at it.
+    """
 
     worker: str | None = None
+    progress: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,8 +61,11 @@ class Client:
         for number, names in early:
             self.changed(subscription.topic, number, names)
 
-    def changed(self, topic: Topic, sequence: int, names: Names) -> None:
-        """This will tell that something of a topic has changed; what waits already travels in the same frame."""
+    def changed(self, topic: Topic, sequence: int, names: Names, *, heard: bool = False) -> None:
+        """This will tell that something of a topic has changed; what waits already travels in the same frame.
+
+        What was only `heard` has no sequence of its own: it is told although that is known.
+        """
         subscription = self.subscriptions.get(topic)
         if subscription is None:
             return
@@ -70,7 +73,7 @@ class Client:
             subscription.early.append((sequence, names))
             return
         if sequence <= subscription.sequence:
-            if topic.kind == Kind.INSTANCE:
+            if topic.kind == Kind.INSTANCE and not heard:
                 return  # Known already.
             # Moments are taken before the commit: two commits may arrive the other way round. Numbers never fall.
             sequence = subscription.sequence

@@ -167,7 +167,7 @@ class Hub:
             names = EVERYTHING if change.missed else change.tasks
             for client in self._followers(topic):
                 if client.person.reads_everything:
-                    client.changed(topic, change.last_sequence, names)
+                    client.changed(topic, change.last_sequence, names, heard=change.heard)
                 else:
                     assignees = True
         at = max(change.at for change in changes)
@@ -213,7 +213,7 @@ class Hub:
                 if client.person.reads_everything:
                     continue
                 if not asked or viewers[change.id].include(client.person):
-                    client.changed(topic, change.last_sequence, names)
+                    client.changed(topic, change.last_sequence, names, heard=change.heard)
                 else:
                     # Work was given to somebody else, and with it the instance.
                     self.unsubscribe(client, topic)

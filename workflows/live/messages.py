@@ -39,7 +39,8 @@ class ChangedHumanTask:
 class ChangedInstance:
     """An instance that has changed; `at` is the moment of the commit.
 
-    Of a change that was `missed` and found later, neither the tasks nor the people are known.
+    Of a change that was `missed` and found later, neither the tasks nor the people are known. `heard`: it is no event,
+    so that its sequence may be known already.
     """
 
     id: uuid.UUID
@@ -48,6 +49,7 @@ class ChangedInstance:
     tasks: tuple[str, ...] = ()
     human_tasks: tuple[ChangedHumanTask, ...] = ()
     missed: bool = False
+    heard: bool = False
 
     @property
     def may_concern_others(self) -> bool:
@@ -65,6 +67,7 @@ def changes_of(committed: Committed) -> Iterator[ChangedInstance]:
             last_sequence=change.last_sequence,
             tasks=tuple(change.tasks),
             human_tasks=tuple(_human_task(human) for human in change.human_tasks),
+            heard=change.heard,
         )
 
 
@@ -104,6 +107,7 @@ def _both(one: ChangedInstance, other: ChangedInstance) -> ChangedInstance:
         tasks=tuple(dict.fromkeys(one.tasks + other.tasks)),
         human_tasks=tuple(dict.fromkeys(one.human_tasks + other.human_tasks)),
         missed=one.missed or other.missed,
+        heard=one.heard or other.heard,
     )
 
 
@@ -119,6 +123,7 @@ def packed(changes: Iterable[ChangedInstance]) -> list[Any]:
                 [human.id, list(human.users), list(human.groups), list(human.former_users), list(human.former_groups)]
                 for human in change.human_tasks
             ],
+            change.heard,
         ]
         for change in changes
     ]
@@ -126,11 +131,12 @@ def packed(changes: Iterable[ChangedInstance]) -> list[Any]:
 
 def unpacked(message: Mapping[str, Any]) -> Iterator[ChangedInstance]:
     """This will give the changes that a channel layer has carried."""
-    for instance_id, at, last_sequence, tasks, human_tasks in message["changes"]:
+    for instance_id, at, last_sequence, tasks, human_tasks, *heard in message["changes"]:
         yield ChangedInstance(
             id=uuid.UUID(instance_id),
             at=at,
             last_sequence=last_sequence,
             tasks=tuple(tasks),
             human_tasks=tuple(ChangedHumanTask(one, *map(tuple, names)) for one, *names in human_tasks),
+            heard=any(heard),
         )

@@ -18,7 +18,7 @@ from workflows import failpoints
 from workflows.definitions.form_schema import validate
 from workflows.definitions.schema import TaskKind, WorkflowDefinition
 from workflows.definitions.strict_json import canonical
-from workflows.engine.commands import Command, CompleteTask, FailTask, OnTask, StartWorkflow
+from workflows.engine.commands import BeginTask, Command, CompleteTask, FailTask, OnTask, StartWorkflow
 from workflows.engine.decide import decide, refuse, start
 from workflows.engine.decision import Accepted, Duplicate, Rejected
 from workflows.engine.lifecycle import ENDED, LIVE, OPEN_HUMAN_TASK, InstanceState
@@ -279,6 +279,8 @@ class _Batch:
                 if (rejected := self._hold(one, work, snapshot)) is not None:
                     return self._refuse(one, work, rejected)
                 self.recorder.record(work, events, snapshot, actor=one.actor, cause=one.cause or one.event_id)
+                if isinstance(one.command, BeginTask) and one.command.progress is not None:
+                    self.recorder.progress(work, one.command, one.command.progress)
                 if one.event_id is not None:
                     self._remember(one, work, digest)
                 return _applied(work, tuple(event.name for event in events))
@@ -400,8 +402,8 @@ class _Batch:
 
     def committed(self) -> None:
         """This will keep the new snapshots and tell the listeners."""
-        touched = self.recorder.touched.values()
-        if not touched:
+        touched, heard = self.recorder.touched.values(), self.recorder.heard.values()
+        if not touched and not heard:
             return
         loading.snapshots.put((work.id, work.now) for work in touched if work.now is not None)
         failpoints.hit("before_push")
@@ -411,7 +413,7 @@ class _Batch:
             listeners.tell(
                 listeners.Committed(
                     at=self.at,
-                    changes=tuple(_change(work) for work in touched),
+                    changes=(*(_change(work) for work in touched), *(_heard(work, keys) for work, keys in heard)),
                     queues=frozenset(queue for work in touched for queue in work.queues),
                     unsent=self.recorder.unsent,
                     steps=any(_has_step_work(work) for work in touched),
@@ -486,6 +488,10 @@ def _change(work: Recorded) -> listeners.Change:
         events=tuple(event.name for event in work.events),
         human_tasks=tuple(_human_change(work, row) for row in work.rows.humans.values()),
     )
+
+
+def _heard(work: Recorded, keys: Sequence[str]) -> listeners.Change:
+    return replace(_change(work), created=False, tasks=tuple(keys), events=(), human_tasks=(), heard=True)
 
 
 def _human_change(work: Recorded, row: HumanTask) -> listeners.HumanChange:

@@ -8,6 +8,7 @@ from typing import Any
 
 from workflows.engine import commands as c
 from workflows.engine.commands import Command
+from workflows.models.progress import MESSAGE_LENGTH
 from workflows.runtime.asking import Asked, Reference
 
 
@@ -132,7 +133,22 @@ def _start(fields: _Fields) -> Command:
 
 
 def _begin(fields: _Fields) -> Command:
-    return c.BeginTask(**_on_task(fields), worker=fields.text("worker_id", required=False))
+    worker = fields.text("worker_id", required=False)
+    return c.BeginTask(**_on_task(fields), worker=worker, progress=_progress(fields))
+
+
+def _progress(fields: _Fields) -> Mapping[str, Any] | None:
+    said = fields.mapping("progress")
+    percent, message = (said or {}).get("percent"), (said or {}).get("message")
+    if percent is not None and (isinstance(percent, bool) or not isinstance(percent, int | float)):
+        fields.fault("progress/percent", "wrong_type", "percent is a number.")
+    elif percent is not None and not 0 <= percent <= 100:
+        fields.fault("progress/percent", "bad_value", "percent is from 0 to 100.")
+    if message is not None and not isinstance(message, str):
+        fields.fault("progress/message", "wrong_type", "message is a text.")
+    elif message is not None and len(message) > MESSAGE_LENGTH:
+        fields.fault("progress/message", "bad_value", f"message has at most {MESSAGE_LENGTH} characters.")
+    return None if said is None else {"percent": percent, "message": message or ""}
 
 
 def _complete(fields: _Fields) -> Command:

@@ -30,7 +30,10 @@ class HumanChange:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What one instance went through: `tasks` are the keys STAGE/TASK that moved, `events` names of what happened."""
+    """What one instance went through: `tasks` are the keys STAGE/TASK that moved, `events` names of what happened.
+
+    `heard`: nothing happened, but somebody said how far the work at these tasks is.
+    """
 
     instance_id: uuid.UUID
     last_sequence: int
@@ -41,6 +44,7 @@ class Change:
     tasks: tuple[str, ...]
     events: tuple[str, ...]
     human_tasks: tuple[HumanChange, ...]
+    heard: bool = False
 
 
 @dataclass(frozen=True, slots=True)

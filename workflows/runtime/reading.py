@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from typing import Any
 
 from django.db.models import prefetch_related_objects
 
-from workflows.definitions.schema import TaskDefinition, WorkflowDefinition
+from workflows.definitions.schema import ACTIVITY_KIND, StageDefinition, TaskDefinition, WorkflowDefinition
 from workflows.definitions.search import values_of
-from workflows.engine.lifecycle import TaskState
+from workflows.engine.lifecycle import UNDOING, TaskState
 from workflows.engine.snapshot import Snapshot, Task
-from workflows.models import CALL, HumanTask, Person, StepCallback, WorkflowInstance
+from workflows.models import CALL, HumanTask, Person, StepCallback, TaskProgress, WorkflowInstance
+from workflows.models.progress import MESSAGE_LENGTH
 from workflows.runtime.loading import definition_of
+from workflows.runtime.phases import Seen, phases_of
 from workflows.runtime.replay import followed, state_at
 
 
@@ -34,6 +37,7 @@ def instance_json(instance: WorkflowInstance, *, at: int | None = None) -> dict[
                     _task(task, snapshot.tasks[task.position]) | said.get(task.position, {})
                     for task in definition.tasks[stage.first : stage.end]
                 ],
+                **(_activity(definition, stage, snapshot, said) if stage.activity is not None else {}),
             }
             for stage, state in zip(definition.stages, snapshot.stages, strict=True)
         ],
@@ -168,10 +172,76 @@ def _head(instance: WorkflowInstance, snapshot: Snapshot) -> dict[str, Any]:
 def progress_of(instance: WorkflowInstance, snapshot: Snapshot) -> dict[int, dict[str, Any]]:
     """This will show how far the work is of which steps wait for a call back, by the positions of their tasks."""
     waiting = {task.signal for task in snapshot.tasks if task.signal is not None and task.signal.startswith(CALL)}
+    reported = _reported(instance, snapshot)
     if not waiting:
-        return {}
+        return reported
     rows = StepCallback.objects.filter(instance=instance, signal__in=waiting)
-    return {row.position: {"progress": row.progress, "progress_at": moment(row.progress_at)} for row in rows}
+    return reported | {row.position: {"progress": row.progress, "progress_at": moment(row.progress_at)} for row in rows}
+
+
+def _reported(instance: WorkflowInstance, snapshot: Snapshot) -> dict[int, dict[str, Any]]:
+    """What services have said of the attempts that are under way, by the positions of their tasks."""
+    taken = {n: task.attempt for n, task in enumerate(snapshot.tasks) if task.state == TaskState.STARTED}
+    undone = {
+        n: task.compensation.attempt
+        for n, task in enumerate(snapshot.tasks)
+        if task.state == TaskState.COMPENSATING and task.compensation is not None
+    }
+    if not taken and not undone:
+        return {}
+    return {
+        row.position: {
+            "progress": {"percent": row.percent, "message": row.message},
+            "progress_at": moment(row.reported_at),
+        }
+        for row in TaskProgress.objects.filter(instance=instance)
+        if row.attempt == (undone if row.compensation else taken).get(row.position)
+    }
+
+
+def percent_of(progress: Mapping[str, Any]) -> float | None:
+    """This will give the percentage, which a call back may have said in any way."""
+    said = progress.get("percent")
+    return said if isinstance(said, int | float) and not isinstance(said, bool) and 0 <= said <= 100 else None
+
+
+def _activity(
+    definition: WorkflowDefinition, stage: StageDefinition, snapshot: Snapshot, said: Mapping[int, Mapping[str, Any]]
+) -> dict[str, Any]:
+    def look(position: int) -> Seen:
+        task, progress = snapshot.tasks[position], said.get(position, {}).get("progress")
+        told = progress if isinstance(progress, dict) else {}
+        error = task.compensation.error if task.compensation is not None and task.state in UNDOING else task.error
+        return Seen(TaskState(task.state), error, percent_of(told), str(told.get("message") or "")[:MESSAGE_LENGTH])
+
+    state = snapshot.stages[stage.position].state
+    phases = phases_of(definition, stage, stage_state=state, look=look)
+    return {
+        "kind": ACTIVITY_KIND,
+        "activity": stage.activity,
+        "warning": any(phase.warning for phase in phases),
+        "phases": [
+            {
+                "phase": str(phase.phase),
+                "state": str(phase.state),
+                "warning": phase.warning,
+                "plugins": [
+                    {
+                        "name": one.name,
+                        "mandatory": one.mandatory,
+                        "state": str(one.state),
+                        "message": one.message,
+                        "percent": one.percent,
+                        "system": one.labels.get("system", ""),
+                        "regulation": one.labels.get("regulation", ""),
+                        "task_name": one.task.task_name if one.task is not None else None,
+                    }
+                    for one in phase.plugins
+                ],
+            }
+            for phase in phases
+        ],
+    }
 
 
 def _task(definition: TaskDefinition, task: Task) -> dict[str, Any]:

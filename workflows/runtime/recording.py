@@ -1,4 +1,11 @@
-"""A decision becomes rows, log, outbox, clocks: collected for a whole batch and written set-wise."""
+"""A decision becomes rows, log, outbox, clocks: collected for a whole batch and written set-wise.
+
+Note [Progress is no event]
+~~~~~~~~~~~~~~~~~~~~~~~~~~~
+How far the work is (a percentage, a sentence) is said often and decides nothing: a row beside the task is replaced,
+under the instance's lock, and those who look at the instance are told. The log does not grow by it, and the fold does
+not know it.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +20,7 @@ from workflows import failpoints
 from workflows.definitions.schema import WorkflowDefinition
 from workflows.engine import outgoing
 from workflows.engine.codec import SHAPE
+from workflows.engine.commands import OnTask
 from workflows.engine.events import Event
 from workflows.engine.lifecycle import InstanceState
 from workflows.engine.snapshot import Snapshot
@@ -24,7 +32,7 @@ from workflows.runtime.appliers import Rows, apply
 from workflows.runtime.fresh import FreshMessage
 from workflows.runtime.identity import message_id
 from workflows.runtime.loading import definition_after
-from workflows.runtime.projection import instance_columns, search_columns
+from workflows.runtime.projection import attempt_of, instance_columns, search_columns
 
 
 class Recorded:
@@ -65,6 +73,8 @@ class Recorder:
         self.fresh: list[FreshMessage] = []
         self.unsent = False
         self.touched: dict[uuid.UUID, Recorded] = {}
+        self.heard: dict[uuid.UUID, tuple[Recorded, list[str]]] = {}
+        self._progress: dict[tuple[uuid.UUID, int, bool], tuple[Any, ...]] = {}
         self.earliest_deadline: dt.datetime | None = None
 
     def record(self, work: Recorded, events: Sequence[Event], now: Snapshot, *, actor: str, cause: str | None) -> None:
@@ -101,6 +111,15 @@ class Recorder:
         for message in outgoing.messages(work.definition, now, events):
             self._send(work, message)
 
+    def progress(self, work: Recorded, about: OnTask, said: Mapping[str, Any]) -> None:
+        """This will keep how far the work is, in place of what was said before. See Note [Progress is no event]."""
+        position = work.definition.task_positions[about.stage_name, about.task_name]
+        assert work.now is not None
+        attempt = attempt_of(work.now.tasks[position], compensation=about.compensation).attempt
+        row = (attempt, said["percent"], said["message"], self.at)
+        self._progress[work.id, position, about.compensation] = row
+        self.heard.setdefault(work.id, (work, []))[1].append(work.definition.tasks[position].key)
+
     def handled(self, work: Recorded, *, event_id: str, digest: str) -> None:
         """This will remember a message id, so that it does not count twice."""
         self._handled.append((work.id, event_id, digest, self.at))
@@ -131,6 +150,9 @@ class Recorder:
         database.insert(tables.HANDLED, self._handled)
         failpoints.hit("inbox_written")
         self._write_deadlines()
+        if self._progress:
+            database.delete(tables.PROGRESS, ("instance_id", "position", "compensation"), list(self._progress))
+            database.insert(tables.PROGRESS, [(*key, *row) for key, row in self._progress.items()])
         failpoints.hit("before_commit")
         database.flush()
 

@@ -134,6 +134,16 @@ PLUGIN = Table(
     regulation="text",
     frozen_at="time",
 )
+PROGRESS = Table(
+    "workflows_taskprogress",
+    instance_id="uuid",
+    position="int",
+    compensation="bool",
+    attempt="int",
+    percent="real",
+    message="text",
+    reported_at="time",
+)
 LEASE = Table(
     "workflows_lease",
     id="uuid",
