@@ -35,7 +35,10 @@ _PASSED = frozenset({"completed", "skipped"})
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A task, or several equal ones, to be drawn. `parents` are positions of tasks of the same stage."""
+    """A task, or several equal ones, to be drawn. `parents` are positions of tasks of the same stage.
+
+    `group` is written above the first column of those that share it.
+    """
 
     position: int
     name: str
@@ -48,6 +51,7 @@ class Node:
     selected: bool = False
     done: bool = False
     count: int = 1
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +156,15 @@ class Edge:
 
 
 @dataclass(frozen=True, slots=True)
+class Caption:
+    """The name of a group, above its first column."""
+
+    text: str
+    x: int
+    y: int
+
+
+@dataclass(frozen=True, slots=True)
 class Picture:
     """The whole drawing."""
 
@@ -160,6 +173,7 @@ class Picture:
     lanes: tuple[PlacedLane, ...]
     nodes: tuple[PlacedNode, ...]
     edges: tuple[Edge, ...]
+    captions: tuple[Caption, ...] = ()
 
 
 @dataclass(slots=True)
@@ -183,11 +197,13 @@ def draw(lanes: Iterable[Lane]) -> Picture:
     placed_lanes: list[PlacedLane] = []
     placed_nodes: list[PlacedNode] = []
     edges: list[Edge] = []
+    captions: list[Caption] = []
     x = 1
     for number, plan in enumerate(plans):
         placed_lanes.append(PlacedLane(lane=plan.lane, x=x, width=plan.width, height=height))
         places = _places(plan, x, middle)
         placed_nodes += places.values()
+        captions += _captions(plan, x)
         edges += _inner_edges(plan, places)
         edges += _outer_edges(plan, places, x, middle, first=number == 0, last=number == len(plans) - 1)
         x += plan.width + _GAP
@@ -195,7 +211,7 @@ def draw(lanes: Iterable[Lane]) -> Picture:
     edges.sort(key=lambda edge: edge.kind != "todo")
     return Picture(
         width=max(x - _GAP + 1, 2), height=height + 2,
-        lanes=tuple(placed_lanes), nodes=tuple(placed_nodes), edges=tuple(edges),
+        lanes=tuple(placed_lanes), nodes=tuple(placed_nodes), edges=tuple(edges), captions=tuple(captions),
     )  # fmt: skip
 
 
@@ -335,6 +351,15 @@ def _places(plan: _Plan, x: int, middle: int) -> dict[int, PlacedNode]:
         for row, node in enumerate(column):
             places[node.position] = PlacedNode(node=node, x=x + plan.left + number * _COLUMN, y=top + row * _PITCH)
     return places
+
+
+def _captions(plan: _Plan, x: int) -> list[Caption]:
+    named: dict[str, int] = {}
+    for number, column in enumerate(plan.columns):
+        for node in column:
+            if node.group:
+                named.setdefault(node.group, number)
+    return [Caption(text, x + plan.left + number * _COLUMN + 2, _TOP - 7) for text, number in named.items()]
 
 
 # --- Edges --------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
 from tasks_ui import actions, graph, words
-from tasks_ui.queries import data, history, rollback, timeline
+from tasks_ui.queries import activity, data, history, rollback, timeline
 from tasks_ui.queries.cause import cause_of
 from tasks_ui.queries.instance import Instance, Task
 from tasks_ui.queries.picture import most_telling, picture
@@ -130,6 +130,7 @@ def _graph(request: Any, one: Instance, chosen: Task | None) -> dict[str, Any]:
         "picture": picture(one, chosen=chosen.node if chosen else None, link=_link(request)),
         "log": history.folded(entries),
         "stages": _stage_list(one),
+        "activities": activity.listed(one.stages),
         "line": timeline.read(
             one.id, tasks=one.by_node, now=one.now, until=one.sequence, most=12, ended=one.finished_at,
             with_idle=request.GET.get("idle") == "show",

@@ -48,6 +48,23 @@ _TASK = {
     "COMPENSATION_FAILED": Sign("compensation_failed", "failed", "Undo failed"),
 }
 
+_PLUGIN = {
+    "NOT_STARTED": Sign("pending", "pending", "Not started"),
+    "IN_PROGRESS": Sign("running", "running", "In progress"),
+    "COMPLETE": Sign("completed", "completed", "Complete"),
+    "ERROR": Sign("failed", "failed", "Error"),
+    "NOT_APPLICABLE": Sign("skipped", "skipped", "Not applicable"),
+}
+_PHASE = {
+    "NOT_STARTED": Sign("pending", "pending", "Not started"),
+    "IN_PROGRESS": Sign("running", "running", "In progress"),
+    "MANDATORY_COMPLETED": Sign("running", "running", "Mandatory completed"),
+    "COMPLETE": Sign("completed", "completed", "Complete"),
+    "ERROR": Sign("failed", "failed", "Error"),
+}
+PHASE_TITLES = {"pre": "Pre", "parallel": "Parallel", "post": "Post"}
+PHASE_WAYS = {"pre": "one after another", "parallel": "all together", "post": "one after another"}
+
 _MESSAGE = {
     "PENDING": Sign("pending", "pending", "To be sent"),
     "SENT": Sign("completed", "sent", "Sent"),
@@ -94,6 +111,19 @@ def task_sign(state: str, kind: str = "SERVICE", holder: str | None = None) -> S
     if kind == "STEP" and state == "WAITING":
         return Sign("waiting", "clock", "Waits for a signal")
     return _TASK.get(state) or Sign("pending", "info", state.capitalize())
+
+
+def plugin_sign(state: str, *, optional: bool = False) -> Sign:
+    """This will give the sign of a plugin; the error of an optional one is a warning."""
+    if optional and state == "ERROR":
+        return Sign("retrying", "failed", "Error, optional")
+    return _PLUGIN[state]
+
+
+def phase_sign(state: str, *, warning: bool = False) -> Sign:
+    """This will give the sign of a phase; a warning stands beside its state."""
+    sign = _PHASE[state]
+    return Sign(sign.state, sign.icon, f"{sign.word}, with a warning") if warning else sign
 
 
 def message_sign(state: str) -> Sign:

@@ -23,6 +23,8 @@ def fact(task: Task, done: set[int], stage_state: str, instance: Instance) -> st
             if task.due_at and task.due_at < now:
                 return f"{who}, overdue"
             return f"{who}, due {times.moment(task.due_at, now=now, seconds=False)}" if task.due_at else who
+        case TaskState.STARTED if task.progress:
+            return task.progress
         case TaskState.SCHEDULED | TaskState.STARTED:
             since = task.started_at or task.scheduled_at
             again = f"attempt {task.attempt}, " if task.attempt > 1 else ""

@@ -13,6 +13,7 @@ from tasks_ui import words
 from tasks_ui.words import Sign
 from workflows.definitions.schema import FailurePolicy, TaskDefinition, WorkflowDefinition
 from workflows.engine.lifecycle import ENDED, ROLLING, InstanceState, TaskState
+from workflows.runtime.phases import ShownPhase
 
 OPEN = (TaskState.SCHEDULED, TaskState.STARTED)
 """The states of a task that somebody or something is doing."""
@@ -41,6 +42,20 @@ class Task:
     human_task: uuid.UUID | None
     done: bool
     fact: str
+    percent: float | None = None
+    message: str = ""
+
+    @property
+    def role(self) -> str:
+        """This will say what it is in an activity: its phase, and whether it is optional."""
+        part = self.definition.plugin
+        return "" if part is None else f"{part.phase}" if part.mandatory else f"{part.phase}, optional"
+
+    @property
+    def progress(self) -> str:
+        """This will say how far the work is, in a few words."""
+        percent = "" if self.percent is None else f"{self.percent:.0f} %"
+        return " · ".join(part for part in (percent, self.message) if part)
 
     @property
     def node(self) -> str:
@@ -97,6 +112,8 @@ class Stage:
     tasks: tuple[Task, ...]
     done: bool
     hidden: int = 0
+    activity: str = ""
+    phases: tuple[ShownPhase, ...] = ()
 
 
 @dataclass(slots=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tasks_ui import graph
-from tasks_ui.queries.instance import Instance, Task
+from tasks_ui.queries import activity
+from tasks_ui.queries.instance import Instance, Stage, Task
 from workflows.engine.lifecycle import TaskState
 
 
@@ -14,17 +15,25 @@ def picture(instance: Instance, *, chosen: str | None, link: Any) -> graph.Pictu
     return graph.draw(
         graph.Lane(
             position=stage.position, title=stage.name, sign=stage.sign, note=stage.note, done=stage.done,
-            nodes=tuple(
-                graph.Node(
-                    position=task.position, name=task.definition.task_name, title=task.title,
-                    kind_icon=task.kind_icon, sign=task.sign, fact=task.fact, href=link(task.node),
-                    parents=task.definition.parents, selected=task.node == chosen, done=task.done,
-                )
-                for task in stage.tasks
-            ),
+            nodes=_nodes(stage, chosen, link),
         )
         for stage in instance.stages
     )  # fmt: skip
+
+
+def _nodes(stage: Stage, chosen: str | None, link: Any) -> tuple[graph.Node, ...]:
+    nodes = tuple(
+        graph.Node(
+            position=task.position, name=task.definition.task_name, title=task.title,
+            kind_icon=task.kind_icon, sign=task.sign, fact=task.fact, href=link(task.node),
+            parents=task.definition.parents, selected=task.node == chosen, done=task.done,
+        )
+        for task in stage.tasks
+    )  # fmt: skip
+    if not stage.phases:
+        return nodes
+    by_position = {node.position: node for node in nodes}
+    return tuple(activity.nodes_of(stage.position, stage.phases, by_position, href=f"#activity-{stage.position}"))
 
 
 def most_telling(instance: Instance) -> Task | None:

@@ -10,10 +10,11 @@ from typing import Any
 from tasks_ui import words
 from tasks_ui.queries.facts import fact, stage_note
 from tasks_ui.queries.instance import OPEN, Instance, Stage, Task
-from workflows.definitions.schema import FailurePolicy, TaskDefinition, WorkflowDefinition
+from workflows.definitions.schema import FailurePolicy, StageDefinition, TaskDefinition, WorkflowDefinition
 from workflows.engine.lifecycle import InstanceState, TaskState
-from workflows.models import Deadline, DeadlineKind, HumanTask, StageInstance, TaskInstance
+from workflows.models import Deadline, DeadlineKind, HumanTask, StageInstance, TaskInstance, TaskProgress
 from workflows.runtime import projection, replay
+from workflows.runtime.phases import Seen, ShownPhase, phases_of
 
 _TASK_COLUMNS = (
     "position", "state", "attempt", "queue", "assigned_to", "claimed_by", "outcome", "error", "due_at",
@@ -32,7 +33,7 @@ def read(row: Any, *, now: dt.datetime, at: int | None = None) -> Instance:
     people = _human_tasks(row)
     instance = _head(row, definition, now=now, sequence=row.last_sequence, frozen=False)
     instance.timed_out = row.state == InstanceState.FAILED and not row.failed_tasks and timed_out
-    instance.stages = _stages(definition, stages, values, retries, people, instance)
+    instance.stages = _stages(definition, stages, values, retries, people, instance, _progress(row, values))
     return instance
 
 
@@ -45,7 +46,7 @@ def _as_of(row: Any, at: int) -> Instance:
     values = {task.position: projection.task_columns(task, how) for task, how in tasks}
     stages = dict(enumerate(snapshot.stages))
     retries = {number: task.retry_at for number, task in enumerate(snapshot.tasks) if task.retry_at}
-    instance.stages = _stages(definition, stages, values, retries, {}, instance)
+    instance.stages = _stages(definition, stages, values, retries, {}, instance, {})
     return instance
 
 
@@ -87,7 +88,7 @@ def _human_tasks(row: Any) -> dict[int, tuple[uuid.UUID, str | None, str | None,
 
 def _stages(
     definition: WorkflowDefinition, stages: Mapping[int, Any], values: Mapping[int, Mapping[str, Any]],
-    retries: Mapping[int, Any], people: Mapping[int, Any], instance: Instance,
+    retries: Mapping[int, Any], people: Mapping[int, Any], instance: Instance, progress: Mapping[int, TaskProgress],
 ) -> list[Stage]:  # fmt: skip
     done = {
         position
@@ -102,7 +103,14 @@ def _stages(
             continue
         tasks = tuple(
             _task(
-                task, values[task.position], retries.get(task.position), people.get(task.position), done, row, instance
+                task,
+                values[task.position],
+                retries.get(task.position),
+                people.get(task.position),
+                done,
+                row,
+                instance,
+                progress.get(task.position),
             )
             for task in definition.tasks_of(where.position)
             if task.position in values
@@ -111,14 +119,38 @@ def _stages(
             Stage(
                 name=where.stage_name, position=where.position, state=row.state, sign=words.stage_sign(row.state),
                 note=stage_note(row, tasks, instance), tasks=tasks, done=row.state in ("COMPLETED", "SKIPPED"),
+                activity=where.activity or "", phases=_phases(definition, where, row.state, tasks),
             )
         )  # fmt: skip
     return result
 
 
+def _phases(
+    definition: WorkflowDefinition, where: StageDefinition, state: str, tasks: tuple[Task, ...]
+) -> tuple[ShownPhase, ...]:
+    if where.activity is None:
+        return ()
+    known = {task.position: task for task in tasks}
+
+    def look(position: int) -> Seen:
+        task = known[position]
+        return Seen(TaskState(task.state), task.error, task.percent, task.message)
+
+    return phases_of(definition, where, stage_state=state, look=look)
+
+
+def _progress(row: Any, values: Mapping[int, Mapping[str, Any]]) -> dict[int, TaskProgress]:
+    """What services have said of the attempts that are under way; asked for where there are any."""
+    taken = {n: value["attempt"] for n, value in values.items() if value["state"] == TaskState.STARTED}
+    if not taken:
+        return {}
+    rows = TaskProgress.objects.filter(instance=row, compensation=False)
+    return {said.position: said for said in rows if taken.get(said.position) == said.attempt}
+
+
 def _task(
     task: TaskDefinition, value: Mapping[str, Any], retry_at: dt.datetime | None, person: Any, done: set[int],
-    stage: Any, instance: Instance,
+    stage: Any, instance: Instance, said: TaskProgress | None,
 ) -> Task:  # fmt: skip
     kind, state = task.kind.value, value["state"]
     human_task, assigned, holder, due = person or (None, value["assigned_to"], value["claimed_by"], value["due_at"])
@@ -128,7 +160,8 @@ def _task(
         queue=value["queue"], assigned_to=assigned or task.assigned_to, claimed_by=holder,
         outcome=value["outcome"], error=value["error"] or {}, due_at=due, scheduled_at=value["scheduled_at"],
         started_at=value["started_at"], finished_at=value["finished_at"], retry_at=retry_at, human_task=human_task,
-        done=task.position in done, fact="",
+        done=task.position in done, fact="", percent=said.percent if said else None,
+        message=said.message if said else "",
     )  # fmt: skip
     object.__setattr__(made, "fact", fact(made, done, stage.state, instance))
     return made

@@ -11,6 +11,7 @@ from typing import Any
 from django.db.models import Count, Q, QuerySet
 
 from tasks_ui import graph, times, words
+from tasks_ui.queries import activity
 from workflows.conf import settings
 from workflows.definitions.conditions import describe
 from workflows.definitions.schema import (
@@ -210,8 +211,9 @@ def picture(whole: WorkflowDefinition, *, link: Any) -> graph.Picture:
     """This will lay the graph of a version out, nothing of it run; `link` makes the address of a position."""
     return graph.draw(
         graph.Lane(
-            position=stage.position, title=stage.stage_name, sign=_NOT_RUN, note=_size(stage.end - stage.first),
-            nodes=tuple(
+            position=stage.position, title=stage.stage_name, sign=_NOT_RUN,
+            note=_size(stage.end - stage.first) if stage.activity is None else "activity",
+            nodes=tuple(activity.nodes_of(stage.position, activity.not_begun(), {})) if stage.activity else tuple(
                 graph.Node(
                     position=task.position, name=task.task_name, title=title_of(task),
                     kind_icon=words.KIND_ICONS.get(task.kind.value, "service"), sign=_NOT_RUN, fact=_fact(task),
