@@ -169,7 +169,7 @@ def of_health(rows: QuerySet[Any], health: str) -> QuerySet[Any]:
 def as_rows(instances: Iterable[Any], *, now: dt.datetime) -> list[Row]:
     """This will make rows of instances: one or two more queries, however many there are."""
     instances = list(instances)
-    waits = _waits([one.pk for one in instances if one.finished_at is None], now=now)
+    waits = _waits({one.pk: one.state for one in instances if one.finished_at is None}, now=now)
     return [_row(one, *waits.get(one.pk, ("", None)), now=now) for one in instances]
 
 
@@ -212,16 +212,18 @@ _OPEN = (
 )  # fmt: skip
 
 
-def _waits(ids: list[uuid.UUID], *, now: dt.datetime) -> dict[uuid.UUID, tuple[str, int | None]]:
-    if not ids:
+def _waits(states: Mapping[uuid.UUID, str], *, now: dt.datetime) -> dict[uuid.UUID, tuple[str, int | None]]:
+    if not states:
         return {}
-    tasks = TaskInstance.objects.filter(instance__in=ids, state__in=_OPEN).values(
+    tasks = TaskInstance.objects.filter(instance__in=list(states), state__in=_OPEN).values(
         "instance_id", "position", "task_name", "task_type", "state", "attempt", "queue",
         "assigned_to", "claimed_by", "due_at", "error",
     )[:2000]  # fmt: skip
     by_instance: dict[uuid.UUID, list[dict[str, Any]]] = defaultdict(list)
     for task in tasks:
-        by_instance[task["instance_id"]].append(dict(task))
+        # While the instance runs, what has failed in it is what it goes on without.
+        if task["state"] != TaskState.FAILED or states[task["instance_id"]] != InstanceState.RUNNING:
+            by_instance[task["instance_id"]].append(dict(task))
     pausing = [task["instance_id"] for task in tasks if task["state"] == TaskState.WAITING]
     retries = _retries(pausing) if pausing else {}
     result = {}

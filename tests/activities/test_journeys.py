@@ -22,7 +22,7 @@ from tests.builders import (
     workflow,
 )
 from workflows.engine.commands import StartWorkflow
-from workflows.models import LoggedEvent, PluginRun, TaskInstance, TaskProgress
+from workflows.models import HandledMessage, LoggedEvent, PluginRun, TaskInstance, TaskProgress
 from workflows.runtime import listeners
 from workflows.runtime.inbound import UnreadableEvent
 from workflows.runtime.loading import snapshots
@@ -322,6 +322,8 @@ def test_progress_is_shown_told_and_no_event(site):
     assert (scan["state"], scan["percent"], scan["message"]) == ("IN_PROGRESS", 40.5, "page 4")
     assert of_stage(one)["tasks"][0]["progress"] == {"percent": 40.5, "message": "page 4"}
     assert TaskProgress.objects.count() == 1
+    one.say({**said, "event_id": "h-1", "progress": {"percent": 40.5, "message": "page 4"}})
+    assert not HandledMessage.objects.filter(event_id="h-1").exists()
     one.ask(failed("PROCESS/scan"))
     one.say(said)
     (scan,) = shown(one, "pre")[2].values()

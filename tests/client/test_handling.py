@@ -9,6 +9,7 @@ import pytest
 from tests.tree import ROOT
 from workflows import client
 from workflows.client import Services, TaskCancelled, TaskFailed, UnreadableMessage
+from workflows.client.tasks import Task
 from workflows.client.testing import cancel_task, compensate_task, start_task
 
 
@@ -206,6 +207,21 @@ def test_who_is_told_of_a_persons_task_does_not_do_it(services, caplog):
     assert services.handle(start_task(task_type="HUMAN", assigned_to="fred")) is None
     assert services.handle(start_task(task_type="HUMAN", assigned_to="fred")) is None
     assert seen == ["fred", "fred"]
+
+
+def test_how_far_the_work_is_is_told_within_bounds():
+    task = Task(start_task(), queue="q")
+
+    assert task.take_progress() is None
+    task.report(message="x" * 600)
+    task.report(40.5)
+    assert task.take_progress() == {"percent": 40.5, "message": ""}
+    assert task.take_progress() is None
+    task.report(message="x" * 600)
+    assert task.take_progress() == {"percent": None, "message": "x" * 500}
+    for wrong in (-1, 101, math.nan):
+        with pytest.raises(ValueError, match="0 to 100"):
+            task.report(wrong)
 
 
 def test_who_gives_up_withdrawn_work_answers_nothing(services):

@@ -67,6 +67,26 @@ def test_work_is_leased_done_and_answered(site, serve, queue):
     assert totals == [7 * n for n in range(12)]
 
 
+def test_people_see_how_far_the_work_is(site, serve, queue):
+    services, seen = serve(), threading.Event()
+
+    @services.service(queue)
+    def work(task):
+        for percent in range(41):
+            task.report(percent, f"page {percent}")
+        seen.wait(60)
+
+    component = publish(site, {"task_name": "work", "task_queue": queue})
+    services.start()
+    instance = start(site, component)
+    until(lambda: task_of(site, instance).get("progress") == {"percent": 40, "message": "page 40"}, what="40 %")
+    seen.set()
+    until(lambda: state(site, instance) == "COMPLETED", what="the end")
+
+    assert events(site, instance).count("TaskStarted") == 1
+    assert "InputRefused" not in events(site, instance)
+
+
 def test_a_failure_is_tried_again_by_the_policy_of_the_template(site, serve, queue):
     services = serve()
 

@@ -109,3 +109,13 @@ def test_a_person_has_the_work_of_a_plugin_in_their_inbox(browser_of, sound, cla
     html = sound(browser_of("fred").get(f"/tasks/{task.pk}/"))
 
     assert "It is assigned to the group finance" in html
+
+
+def test_the_list_does_not_say_that_it_waits_for_what_it_goes_on_without(browser_of, sound, claim, say):
+    error = {"code": "unreachable", "message": "The mail server does not answer."}
+    say(claim, done("read_text"), c.FailTask("PROCESS", "newsletter", error=error), done("look"))
+
+    html = sound(browser_of("olivia").get("/instances/"))
+
+    assert "mail server" not in html
+    assert "fraud_queue" in html

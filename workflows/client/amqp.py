@@ -194,6 +194,11 @@ class AmqpTransport:
                 raise
 
     def _announce(self, line: _Line) -> None:
+        for work, progress in self._desk.reports():
+            work.announced = True
+            if work.task.task_type != "HUMAN":
+                said = answers.started(work.task, worker_id=self._name, progress=progress)
+                line.publish(said, self._inbound_queue, None)
         if self._announce_after is None:
             return
         for work in self._desk.running():

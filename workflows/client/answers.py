@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from workflows.client.tasks import Task, TaskFailed
+from workflows.client.tasks import Progress, Task, TaskFailed
 
 Answer = dict[str, Any]
 """A message for the orchestrator; an empty one where there is nothing to say."""
@@ -23,9 +23,10 @@ class BadAnswer(ValueError):
     """The orchestrator could not read this answer. Return an object of texts, numbers, lists, objects, true, false."""
 
 
-def started(task: Task, *, worker_id: str) -> Answer:
-    """This will say that the task is being worked on."""
-    return {**_about(task, "TaskStarted"), "worker_id": worker_id}
+def started(task: Task, *, worker_id: str, progress: Progress | None = None) -> Answer:
+    """This will say that the task is being worked on, and how far it is."""
+    said = {**_about(task, "TaskStarted"), "worker_id": worker_id}
+    return said if progress is None else {**said, "progress": {**progress, "message": _clean(progress["message"])}}
 
 
 def completed(task: Task, output: Any) -> Answer:

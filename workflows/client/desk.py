@@ -18,13 +18,14 @@ from typing import Any
 
 from workflows.client.answers import Answer, failed
 from workflows.client.stores import Answers
-from workflows.client.tasks import Task
+from workflows.client.tasks import Progress, Task
 
 logger = logging.getLogger("workflows.client")
 
 Job = Callable[[Task], Answer | Coroutine[Any, Any, Answer]]
 
 _CANCELLED_KEPT = 1_000
+REPORT_SECONDS = 1.0
 
 
 @dataclass(eq=False, slots=True)
@@ -37,6 +38,7 @@ class Work:
     began: float | None = None
     answer: Answer | None = None
     announced: bool = False
+    reported: float = 0.0
 
 
 class Desk:
@@ -119,6 +121,16 @@ class Desk:
         """This will give everything that is not settled."""
         with self._lock:
             return list(self._in_hand.values())
+
+    def reports(self) -> list[tuple[Work, Progress]]:
+        """This will hand over what running work says of its progress: the newest, once a second at most."""
+        now = time.monotonic()
+        found = []
+        for work in self.running():
+            if now - work.reported >= REPORT_SECONDS and (said := work.task.take_progress()) is not None:
+                work.reported = now
+                found.append((work, said))
+        return found
 
     def running(self) -> list[Work]:
         """This will give what is being worked on."""

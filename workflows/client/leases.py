@@ -165,6 +165,7 @@ class LeaseTransport:
         while not self._ended.is_set():
             self._something.wait(1)
             self._something.clear()
+            self._report()
             while self._unsent and not self._ended.is_set():
                 batch = self._next_batch()
                 try:
@@ -178,6 +179,20 @@ class LeaseTransport:
                 if waiting:
                     self._unsent.extend(waiting)
                     self._rest(3, "some answers were not taken", until=self._ended)
+
+    def _report(self) -> None:
+        # Before the answers, in their thread: nothing is said of work that is over.
+        said = [
+            answers.started(work.task, worker_id=self._name, progress=progress)
+            for work, progress in self._desk.reports()
+            if work.task.task_type != "HUMAN"
+        ]
+        for start in range(0, len(said), MOST_AT_ONCE):
+            try:
+                self._api.post("events/batch/", {"events": said[start : start + MOST_AT_ONCE]})
+            except Exception as error:
+                # The next report says more than this one.
+                logger.info("how far the work is could not be said: %s", error)
 
     def _next_batch(self) -> list[Work]:
         batch: list[Work] = []

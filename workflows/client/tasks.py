@@ -22,6 +22,12 @@ _ENVELOPE = frozenset(
 _NAMES = ("event_name", "business_ref_no", "component_name", "stage_name", "task_name")
 
 
+MOST_PROGRESS_TEXT = 500
+
+Progress = Mapping[str, Any]
+"""How far the work is: `percent` (or None) and `message`."""
+
+
 class UnreadableMessage(ValueError):
     """This is no message of an orchestrator. Look where it came from; the text says what it lacks."""
 
@@ -75,6 +81,7 @@ class Task:
         """Of a compensation: what the attempt that is to be undone had answered."""
         self.undoes_attempt: int | None = message.get("undoes_attempt")
         self._cancelled = threading.Event()
+        self._progress: Progress | None = None
 
     @property
     def key(self) -> str:
@@ -96,6 +103,20 @@ class Task:
     def cancelled(self) -> bool:
         """Whether the work was withdrawn. Long work asks now and then, and ends early."""
         return self._cancelled.is_set()
+
+    def report(self, percent: float | None = None, message: str = "") -> None:
+        """This will tell people how far the work is: of 100, in a sentence, or both. As often as you like.
+
+        It is sent while the function runs, about once a second the newest; it extends no time-out.
+        """
+        if percent is not None and not 0 <= percent <= 100:
+            raise ValueError("percent goes from 0 to 100.")
+        self._progress = {"percent": percent, "message": str(message)[:MOST_PROGRESS_TEXT]}
+
+    def take_progress(self) -> Progress | None:
+        """This will hand over what was said since the last time."""
+        said, self._progress = self._progress, None
+        return said
 
     def raise_if_cancelled(self) -> None:
         """This will end the work if it was withdrawn. Raises TaskCancelled."""

@@ -279,9 +279,9 @@ class _Batch:
                 if (rejected := self._hold(one, work, snapshot)) is not None:
                     return self._refuse(one, work, rejected)
                 self.recorder.record(work, events, snapshot, actor=one.actor, cause=one.cause or one.event_id)
-                if isinstance(one.command, BeginTask) and one.command.progress is not None:
-                    self.recorder.progress(work, one.command, one.command.progress)
-                if one.event_id is not None:
+                heard = isinstance(one.command, BeginTask) and self.recorder.heard_of(work, one.command)
+                # Of progress alone nothing stays but the newest: who repeats it does no harm.
+                if one.event_id is not None and (events or not heard):
                     self._remember(one, work, digest)
                 return _applied(work, tuple(event.name for event in events))
             case Duplicate(reason):

@@ -20,7 +20,7 @@ from workflows import failpoints
 from workflows.definitions.schema import WorkflowDefinition
 from workflows.engine import outgoing
 from workflows.engine.codec import SHAPE
-from workflows.engine.commands import OnTask
+from workflows.engine.commands import BeginTask
 from workflows.engine.events import Event
 from workflows.engine.lifecycle import InstanceState
 from workflows.engine.snapshot import Snapshot
@@ -111,14 +111,21 @@ class Recorder:
         for message in outgoing.messages(work.definition, now, events):
             self._send(work, message)
 
-    def progress(self, work: Recorded, about: OnTask, said: Mapping[str, Any]) -> None:
-        """This will keep how far the work is, in place of what was said before. See Note [Progress is no event]."""
+    def heard_of(self, work: Recorded, about: BeginTask) -> bool:
+        """This will keep how far the work is, if that was said, in place of what was said before.
+
+        See Note [Progress is no event].
+        """
+        said = about.progress
+        if said is None:
+            return False
         position = work.definition.task_positions[about.stage_name, about.task_name]
         assert work.now is not None
         attempt = attempt_of(work.now.tasks[position], compensation=about.compensation).attempt
         row = (attempt, said["percent"], said["message"], self.at)
         self._progress[work.id, position, about.compensation] = row
         self.heard.setdefault(work.id, (work, []))[1].append(work.definition.tasks[position].key)
+        return True
 
     def handled(self, work: Recorded, *, event_id: str, digest: str) -> None:
         """This will remember a message id, so that it does not count twice."""
