@@ -117,6 +117,7 @@ def anything(definition: WorkflowDefinition) -> st.SearchStrategy[c.Command]:
 def fitting(definition: WorkflowDefinition, now: Snapshot) -> list[c.Command]:
     """Commands that suit the state of the instance, so that stories get deep: most of them are accepted."""
     fit: list[c.Command] = []
+    definition = now.grown or definition
     for task, state in zip(definition.tasks, now.tasks, strict=True):
         fit += _fitting_task(task, state, now)
     match now.state:

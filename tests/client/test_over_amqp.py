@@ -163,6 +163,29 @@ def test_long_work_is_announced_once(broker, serve):
     assert done["event_name"] == "TaskCompleted"
 
 
+def test_the_newest_report_of_long_work_is_sent(broker, serve):
+    services = serve(name="oven-1")
+    go = threading.Event()
+
+    @services.service(broker.queue)
+    def wait(task):
+        for percent in range(41):
+            task.report(percent)
+        go.wait(20)
+
+    broker.send(work())
+    services.start()
+    said = broker.answers(1)
+    while said[-1]["progress"]["percent"] < 40:
+        said += broker.answers(1)
+    go.set()
+    (done,) = broker.answers(1)
+
+    assert len(said) <= 2
+    assert {(one["event_name"], one["worker_id"]) for one in said} == {("TaskStarted", "oven-1")}
+    assert done["event_name"] == "TaskCompleted"
+
+
 def test_withdrawn_work_is_told_or_never_begun(broker, serve):
     services = serve(concurrency=1, prefetch=10)
     begun = []

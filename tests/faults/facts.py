@@ -84,7 +84,13 @@ class Facts:
     now: dt.datetime
 
     def task_of(self, instance: Instance, stage: str | None, name: str | None) -> Mapping[str, Any]:
-        """Give what the instance's template says of a task."""
+        """Give what the instance's template says of a task, or the event with which a plugin has become it."""
+        for event in instance.events:
+            if event.name == "PhaseStarted" and event.stage == stage:
+                for plugin in event.data.get("plugins", ()):
+                    if plugin["name"] == name:
+                        policy = {} if plugin["mandatory"] else {"on_failure": "continue"}
+                        return {**plugin["task"], **policy}
         template = self.templates[str(instance.row.template_id)]
         for one in template.definition["stages"]:
             if one["stage_name"] == stage:

@@ -60,6 +60,7 @@ TASK: Mapping[str, tuple[tuple[str, ...], str]] = {
     "CompensationFailed": (("COMPENSATING",), "COMPENSATION_FAILED"),
     "CompensationSkipped": (UNDOING, "COMPLETED"),
 }
+PHASES = {"pre": 0, "parallel": 1, "post": 2}
 _ON_UNDOING = frozenset({"TaskStarted", "TaskClaimed", "TaskReleased", "TaskReassigned", "RetryScheduled"})
 _AFTER_THE_END = frozenset({"InputRefused", "ReplayRequested", "TaskCommented"})
 _NO_MOVE = frozenset({"InputRefused", "TaskCommented", "TaskReturned"})
@@ -113,6 +114,11 @@ class Task:
         return self.state == "FAILED" and self.spent and self.policy == "continue"
 
     @property
+    def phase(self) -> str:
+        """Tell in which phase of an activity it is; empty for a task of the template."""
+        return str(self.says.get("_phase") or "")
+
+    @property
     def policy(self) -> str:
         """Tell what follows when its attempts are spent."""
         return str(self.says.get("on_failure") or self.says["_default_policy"])
@@ -148,6 +154,7 @@ class Folded:
     context: Any = None
     business_status: str | None = None
     stages: dict[str, str] = field(default_factory=dict)
+    phases: dict[str, str] = field(default_factory=dict)
     tasks: dict[tuple[str, str], Task] = field(default_factory=dict)
     sent: list[Sent] = field(default_factory=list)
     objections: list[tuple[str, str]] = field(default_factory=list)
@@ -170,7 +177,7 @@ def fold(facts: Facts, instance: Instance) -> Folded:
 class _Folding:
     def __init__(self, facts: Facts, instance: Instance) -> None:
         definition = facts.templates[instance.row.template_id].definition
-        default = definition.get("on_failure") or "halt"
+        default = self.default = definition.get("on_failure") or "halt"
         self.now = Folded()
         self.order: list[str] = []
         self.event: Event
@@ -194,6 +201,8 @@ class _Folding:
             self._instance(event)
         elif event.name in STAGE:
             self._stage(event)
+        elif event.name == "PhaseStarted":
+            self._phase(event)
         elif event.name in TASK:
             task = self.now.tasks.get((event.stage or "", event.task or ""))
             if task is None:
@@ -261,8 +270,37 @@ class _Folding:
             if skipped != (event.name == "StageSkipped"):
                 self.object("S9", "skipped and completed are not the same")
         now.stages[name] = target
+        if target == "PENDING":
+            now.phases.pop(name, None)
 
     # --- tasks ---
+
+    def _phase(self, event: Event) -> None:
+        """Plugins become tasks of the stage; a phase begins when all in the one before are done."""
+        name, phase, now = event.stage or "", event.data["phase"], self.now
+        if now.stages.get(name) != "ACTIVE":
+            self.object("S9", f"a phase begins while its stage is {now.stages.get(name)}")
+        if now.state not in _MOVING:
+            self.object("S9", f"a phase begins while {now.state}")
+        if PHASES[phase] != (PHASES[now.phases[name]] + 1 if name in now.phases else 0):
+            self.object("S8", f"{phase} after {now.phases.get(name)}")
+        if open_ := [task.name for task in now.of_stage(name) if PHASES[task.phase] < PHASES[phase] and not task.done]:
+            self.object("S9", f"{', '.join(open_)} not done")
+        now.phases[name] = phase
+        before: list[str] = []
+        for plugin in event.data.get("plugins", ()):
+            own, count = plugin["name"], 1
+            while (name, own) in now.tasks:
+                count += 1
+                own = f"{plugin['name']} ({count})"
+            says = {
+                **plugin["task"], "task_name": own, "parent_task": before if phase != "parallel" else [],
+                "_default_policy": self.default, "_phase": phase,
+            }  # fmt: skip
+            if not plugin["mandatory"]:
+                says["on_failure"] = "continue"
+            now.tasks[name, own] = Task(says, name, len(now.tasks))
+            before = [own]
 
     def _task(self, event: Event, task: Task) -> None:
         sources, target = TASK[event.name]
@@ -309,6 +347,8 @@ class _Folding:
         parents = [now.tasks[task.stage, name] for name in task.says.get("parent_task") or ()]
         if waiting := [parent.name for parent in parents if not parent.done]:
             self.object("S9", f"before {', '.join(waiting)}")
+        if task.phase and task.phase != now.phases.get(task.stage):
+            self.object("S9", f"in {task.phase}, while the stage is in {now.phases.get(task.stage)}")
         if event.attempt != task.attempt + 1:
             self.object("S10", f"attempt {event.attempt} after {task.attempt}")
         if was == "FAILED" and task.spent and "round" not in event.data:
@@ -472,5 +512,7 @@ def waits(folded: Folded) -> Iterator[Task]:
     for task in folded.tasks.values():
         if task.state == "PENDING" and folded.stages[task.stage] == "ACTIVE":
             parents = [folded.tasks[task.stage, name] for name in task.says.get("parent_task") or ()]
+            if task.phase and task.phase != folded.phases.get(task.stage):
+                continue
             if all(parent.done for parent in parents):
                 yield task

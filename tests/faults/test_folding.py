@@ -15,7 +15,7 @@ from hypothesis.stateful import invariant, run_state_machine_as_test
 
 from tests.faults import checker, facts
 from tests.runtime.door import settle_people
-from tests.runtime.test_stateful import Machine
+from tests.runtime.test_stateful import Machine, PluginMachine
 from workflows.runtime.loading import snapshots
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -24,8 +24,8 @@ ASKED = ("S5", "S6", "S7", "S8", "S9", "S10", "S11", "S14", "S15", "S16", "S21",
 """What can be said of an instance whatever is asked; the machine's people are nobody's users, and its clock is its own."""
 
 
-class Judged(Machine):
-    """The machine, judged by the checker after every step."""
+class _Judge:
+    """What makes a machine one that the checker judges after every step."""
 
     @invariant()
     def the_checker_finds_nothing(self) -> None:
@@ -43,11 +43,20 @@ class Judged(Machine):
         return re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "", "\n".join(lines))
 
 
-def test_whatever_is_asked_the_checker_and_the_engine_agree() -> None:
+class Judged(_Judge, Machine):
+    """The machine, judged."""
+
+
+class JudgedPlugins(_Judge, PluginMachine):
+    """The machine with an activity, judged."""
+
+
+@pytest.mark.parametrize("machine", [Judged, JudgedPlugins])
+def test_whatever_is_asked_the_checker_and_the_engine_agree(machine: type[Machine]) -> None:
     settle_people()
     snapshots.forget()
     run_state_machine_as_test(
-        Judged,
+        machine,
         settings=settings(
             max_examples=int(os.environ.get("TEST_EXAMPLES", "8")),
             stateful_step_count=int(os.environ.get("TEST_STEPS", "12")),

@@ -24,13 +24,27 @@ from hypothesis.stateful import (
 )
 
 from tests import law, moves
-from tests.builders import FINANCE
+from tests.builders import (
+    FINANCE,
+    activity,
+    excluded,
+    expected_of,
+    human,
+    plugin,
+    retry,
+    service,
+    stage,
+    step,
+    undo,
+    workflow,
+)
 from tests.runtime.door import Door, check_clocks, empty, everything, settle_people
 from tests.templates import contexts
+from workflows.definitions.growing import grown
 from workflows.engine import commands as c
 from workflows.engine.lifecycle import ENDED
 from workflows.models import LoggedEvent, OutboxMessage, WorkflowInstance
-from workflows.runtime import leasing, outbox
+from workflows.runtime import leasing, outbox, plugins
 from workflows.runtime.asking import Answer, Outcome
 from workflows.runtime.loading import definition_of, snapshots
 from workflows.runtime.refusals import STATUS, is_recorded
@@ -38,6 +52,13 @@ from workflows.runtime.replay import check_history, state_at
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True)]
 
+PLUGINS = [
+    plugin(service("scan", task_queue="queue-1", **undo("queue-undo"), **retry(2, 5))),
+    plugin(service("fraud", task_queue="queue-2", timeout_seconds=30, on_failure="rollback")),
+    plugin(service("news", task_queue="queue-1", **retry(2)), optional=True),
+    plugin(human("look", task_queue="queue-notify", compensate={"assigned_to": "finance"})),
+    plugin(step("count", when={"!=": [{"var": "scan"}, 1]}), optional=True),
+]
 QUEUES = ("queue-1", "queue-2", "queue-undo", "queue-notify")
 REFS = ("ONE", "TWO")
 
@@ -160,12 +181,15 @@ class Machine(RuleBasedStateMachine):
         tasks = self.site.lease(queue, most=most, seconds=seconds)
         for task in tasks:
             _, now = state_at(WorkflowInstance.objects.get(pk=task["instance_id"]))
-            state = now.tasks[self.definition.task_positions[task["stage_name"], task["task_name"]]]
+            state = now.tasks[self._position(now, task["stage_name"], task["task_name"])]
             one = state.compensation if task["event_name"] == "CompensateTask" else state
             assert (one.attempt, one.state) == (task["attempt"], "STARTED")
             assert now.state != "SUSPENDED"
             assert (task["instance_id"], task["task_name"], task["event_name"]) not in held or task["attempt"] > 1
         self.leases += tasks
+
+    def _position(self, now: Any, stage_name: str, task_name: str) -> int:
+        return (now.grown or self.definition).task_positions[stage_name, task_name]
 
     def _running(self) -> list[dict[str, Any]]:
         return [one for one in self.leases if dt.datetime.fromisoformat(one["lease_until"]) > self.site.at]
@@ -265,7 +289,7 @@ class Machine(RuleBasedStateMachine):
         rows = OutboxMessage.objects.filter(instance=instance)
         sent = [(row.event_name, row.position, row.attempt, "compensation" in row.payload) for row in rows]
         assert len(sent) == len(set(sent)), "a message was written down twice"
-        for task, state in zip(self.definition.tasks, now.tasks, strict=True):
+        for task, state in zip((now.grown or self.definition).tasks, now.tasks, strict=True):
             starts = sorted(a for name, at, a, _ in sent if (name, at) == ("StartTask", task.position))
             assert starts == (list(range(1, state.attempt + 1)) if task.task_queue else [])
             undone = sorted(a for name, at, a, _ in sent if (name, at) == ("CompensateTask", task.position))
@@ -274,12 +298,47 @@ class Machine(RuleBasedStateMachine):
             assert undone == (list(range(1, attempts + 1)) if by_queue else [])
 
 
-def test_whatever_is_asked_log_rows_and_outbox_agree():
+class PluginMachine(Machine):
+    """The same with an activity: who takes part is drawn, and changes now and then while instances run."""
+
+    @initialize(planted=st.permutations(PLUGINS), start=st.integers(0, len(PLUGINS)))
+    def open(self, planted: list[Any], start: int) -> None:
+        empty()
+        self._plant(planted, start)
+        self.undo = plugins.ask_with(lambda activity, phase, attributes: expected_of(self.planted, phase))
+        self.site = Door()
+        self.template = workflow(
+            stage("S", service("a", **undo("queue-undo"))), activity("B"), stage("C", service("z"))
+        )
+        self.site.publish(self.template)
+        for ref in REFS:
+            assert self.site.start(ref, by="ada").created
+        self.definition = definition_of(self.site.instance("ONE").template_id)
+        # Of everybody who may ever take part anything may be asked.
+        said = [{"name": one.name, "mandatory": True, "labels": {}, "task": one.task} for one in PLUGINS]
+        self.anything = moves.anything(grown(self.definition, 1, "parallel", plugins=said, excluded=[]))
+        self.leases, self.logs, self.said = [], {}, []
+
+    @rule(planted=st.permutations(PLUGINS), start=st.integers(0, len(PLUGINS)))
+    def others_register(self, planted: list[Any], start: int) -> None:
+        self._plant(planted, start)
+
+    def _plant(self, planted: list[Any], start: int) -> None:
+        self.planted = {"pre": planted[start : start + 2], "parallel": planted[:start], "post": planted[start + 2 :]}
+        self.planted["post"] = [*self.planted["post"], excluded("kept out")]
+
+    def teardown(self) -> None:
+        if hasattr(self, "undo"):
+            self.undo()
+
+
+@pytest.mark.parametrize("machine", [Machine, PluginMachine])
+def test_whatever_is_asked_log_rows_and_outbox_agree(machine):
     settle_people()
     snapshots.forget()
     assert moves.PEOPLE["fred"]["groups"] == FINANCE
     run_state_machine_as_test(
-        Machine,
+        machine,
         settings=settings(
             max_examples=int(os.environ.get("TEST_EXAMPLES", "15" if connection.vendor == "sqlite" else "6")),
             stateful_step_count=int(os.environ.get("TEST_STEPS", "15")),
