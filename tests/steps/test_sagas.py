@@ -14,7 +14,8 @@ from workflows.runtime.asking import Asked
 from workflows.runtime.deadlines import fire_due
 from workflows.runtime.handling import handle
 from workflows.runtime.loading import snapshots
-from workflows.steps import Retry, Skipped, StepTask, begin, conditional, focus, group, step, workflow
+from workflows.runtime.replay import check_history
+from workflows.steps import Retry, Skipped, StepTask, Waiting, begin, conditional, focus, group, step, workflow
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
@@ -26,8 +27,8 @@ def _clean():
     Group.objects.create(name="backoffice")
 
 
-def tell(command):
-    (answer,) = handle(Asked(command, WorkflowInstance.objects.get().pk, actor="olga"), at=AT)
+def tell(command, at=AT):
+    (answer,) = handle(Asked(command, WorkflowInstance.objects.get().pk, actor="olga"), at=at)
     return answer
 
 
@@ -144,3 +145,38 @@ def test_of_a_group_what_had_nothing_to_do_is_not_undone_and_has_written_nothing
     idle = [] if vip else ["1 Charge"]
     assert instance.context["parts_skipped"] == [*idle, "2 Write nothing in the end"]
     assert not Group.objects.filter(name__startswith="nothing").exists()
+
+
+@step("Wait for a word")
+def word(task: StepTask):
+    flows.note(f"woken {task.woken}")
+    return {"over": True} if task.woken else Waiting("word")
+
+
+@step("Do nothing yet", compensate=word)
+def idle():
+    flows.note("idle")
+
+
+@workflow("Word", component="FLOWS", on_failure="rollback")
+def wordless():
+    return begin >> idle >> word >> flows.give_up
+
+
+def test_a_signal_that_says_nothing_wakes_a_step_that_remembers_nothing_up_and_down():
+    started(wordless.template)
+    go_on(at(1))
+    assert tell(SendSignal("word")).applied
+    go_on(at(2))
+    assert flows.calls == ["idle", "woken False", "woken True", "give up", "woken False"]
+    # As time goes by, the row says what the history says.
+    assert tell(SendSignal("word"), at(3)).applied
+    assert check_history(WorkflowInstance.objects.get()) == []
+
+    assert go_on(at(4)).state == "ROLLED_BACK"
+
+    assert flows.calls[-1] == "woken True"
+
+
+def at(seconds):
+    return AT + dt.timedelta(seconds=seconds)

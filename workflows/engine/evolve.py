@@ -198,6 +198,7 @@ def _task_scheduled(draft: Draft, event: Event) -> None:
             signal=None,
             inbox=None,
             memory=None,
+            woken=False,
             withdrawn=False,
         ),
     )
@@ -363,7 +364,7 @@ def _task_reset(draft: Draft, event: Event) -> None:
 def _signal_awaited(draft: Draft, event: Event) -> None:
     position, data = _at(event)
     was = draft.tasks[position]
-    waiting = {"state": _T.WAITING, "signal": data["name"], "memory": data.get("memory"), "inbox": None}
+    waiting = {"state": _T.WAITING, "signal": data["name"], "memory": data.get("memory"), "inbox": None, "woken": False}
     since = (_undoing(was) if data.get("compensation") else was).started_at or draft.at
     _held(draft, event, started_at=since, **waiting)
 
@@ -374,7 +375,7 @@ def _step_woken(draft: Draft, event: Event) -> None:
     kept = [at for at, (known, _) in enumerate(draft.signals) if known == name]
     if kept:
         draft.signals = draft.signals[: kept[0]] + draft.signals[kept[0] + 1 :]
-    _held(draft, event, state=_T.SCHEDULED, signal=None, inbox=data.get("payload"))
+    _held(draft, event, state=_T.SCHEDULED, signal=None, inbox=data.get("payload"), woken=True)
 
 
 # --- undoing --------------------------------------------------------------------------------------
@@ -407,6 +408,7 @@ def _compensation_scheduled(draft: Draft, event: Event) -> None:
                 signal=None,
                 inbox=None,
                 memory=None,
+                woken=False,
             ),
         ),
     )

@@ -21,7 +21,7 @@ class Compensation(NamedTuple):
 
     `state` is that of an attempt: SCHEDULED, STARTED, WAITING, COMPLETED, FAILED, SKIPPED; `undoes_attempt` is the
     task's attempt that it undoes, `output` what that had put out; `possible`: whether that had its effect is not known.
-    `signal`, `inbox` and `memory` are as those of a task.
+    `signal`, `inbox`, `memory` and `woken` are as those of a task.
     """
 
     attempt: int = 0
@@ -43,6 +43,7 @@ class Compensation(NamedTuple):
     signal: str | None = None
     inbox: Any = None
     memory: Any = None
+    woken: bool = False
 
 
 class Task(NamedTuple):
@@ -53,7 +54,7 @@ class Task(NamedTuple):
     `done_attempt` is the newest attempt that a rollback would undo (0: none): completed, or over without a result where
     that is undone, too; `done_order` is the number of the event that ended it, `done_possible` says that its effect is
     not known; `withdrawn` says that a rollback took its live attempt; `signal` is what a step waits for, `inbox` the
-    payload that woke it, `memory` what it wanted to remember.
+    payload that woke it, `memory` what it wanted to remember, `woken` whether the signal has come.
     """
 
     state: str = TaskState.PENDING
@@ -82,6 +83,7 @@ class Task(NamedTuple):
     signal: str | None = None
     inbox: Any = None
     memory: Any = None
+    woken: bool = False
     compensation: Compensation | None = None
 
 

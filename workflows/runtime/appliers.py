@@ -254,7 +254,7 @@ def _task_reset(rows: Rows, event: Event, at: dt.datetime) -> None:
 def _signal_awaited(rows: Rows, event: Event, at: dt.datetime) -> None:
     row = rows.task(event.position)
     if event.data.get("compensation"):
-        row.mark_compensating(at=at, queue="")
+        row.queue = ""
     else:
         row.mark_awaiting_signal(at=at)
 
@@ -263,7 +263,7 @@ def _step_woken(rows: Rows, event: Event, at: dt.datetime) -> None:
     position = row_position(event)
     row, definition = rows.task(position), rows.definition.tasks[position]
     if event.data.get("compensation"):
-        row.mark_compensating(at=at, queue=undo_queue_of(definition))
+        row.queue = undo_queue_of(definition)
     else:
         row.mark_woken(queue=queue_of(definition))
 

@@ -201,7 +201,7 @@ def _perform(work: TurnWork) -> Command:
         output=undoing.output if work.compensation and undoing else None,
         possible=bool(work.compensation and undoing and undoing.possible),
         position=definition.position,
-        woken=attempt.inbox is not None or attempt.memory is not None,
+        woken=attempt.woken,
         extra={**definition.extra, **(compensate.extra if work.compensation and compensate else {})},
     )
     about: dict[str, Any] = {
