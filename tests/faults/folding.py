@@ -61,7 +61,9 @@ TASK: Mapping[str, tuple[tuple[str, ...], str]] = {
     "CompensationSkipped": (UNDOING, "COMPLETED"),
 }
 PHASES = {"pre": 0, "parallel": 1, "post": 2}
-_ON_UNDOING = frozenset({"TaskStarted", "TaskClaimed", "TaskReleased", "TaskReassigned", "RetryScheduled"})
+_ON_UNDOING = frozenset(
+    {"TaskStarted", "TaskClaimed", "TaskReleased", "TaskReassigned", "RetryScheduled", "SignalAwaited", "StepWoken"}
+)
 _AFTER_THE_END = frozenset({"InputRefused", "ReplayRequested", "TaskCommented"})
 _NO_MOVE = frozenset({"InputRefused", "TaskCommented", "TaskReturned"})
 
@@ -76,6 +78,7 @@ class Undoing:
     undoes: int = 0
     claimed_by: str | None = None
     assigned_to: str | None = None
+    signal: str | None = None
 
 
 @dataclass(slots=True)
@@ -441,6 +444,14 @@ class _Folding:
                 undoing.state, undoing.claimed_by, undoing.assigned_to = "SCHEDULED", None, data["assigned_to"]
             case "RetryScheduled":
                 undoing.state = "WAITING"
+            case "SignalAwaited":
+                if undoing.state not in LIVE:
+                    self.object("S7", f"{event.name} of an undoing that is {undoing.state}")
+                undoing.state, undoing.signal = "WAITING", data["name"]
+            case "StepWoken":
+                if undoing.signal != data["name"]:
+                    self.object("S7", f"woken by {data['name']}, while it waits for {undoing.signal}")
+                undoing.state, undoing.signal = "SCHEDULED", None
 
     def _compensation(self, event: Event, task: Task) -> None:
         sources, target = TASK[event.name]
@@ -475,7 +486,8 @@ class _Folding:
         elif event.name == "CompensationFailed":
             self._first_result(event, task, "not undone", compensation=True)
             undoing.failures += 1
-            undoing.state, undoing.claimed_by = "FAILED", data.get("by", undoing.claimed_by)
+            undoing.state, undoing.signal = "FAILED", None
+            undoing.claimed_by = data.get("by", undoing.claimed_by)
             allowed = (how.get("retry") or {}).get("max_attempts", 1)
             if not data["spent"] and undoing.failures >= allowed:
                 self.object("S10", f"{undoing.failures} of {allowed} attempts to undo failed, spent: {data['spent']}")
@@ -497,7 +509,7 @@ class _Folding:
         now.current_undoing = key
         undoing.attempt, undoing.state, undoing.undoes = event.attempt or 0, "SCHEDULED", data["undoes_attempt"]
         undoing.failures = 0 if "round" in data else undoing.failures
-        undoing.claimed_by, undoing.assigned_to = None, data.get("assigned_to")
+        undoing.claimed_by, undoing.assigned_to, undoing.signal = None, data.get("assigned_to"), None
         if queue := how.get("task_queue"):
             self._send(event, "CompensateTask", queue, undoing.attempt, compensation=True)
 

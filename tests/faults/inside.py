@@ -13,7 +13,7 @@ from tests.faults.evidence import Evidence, Violation
 from tests.faults.facts import Instance, digest_of, template_digest
 from tests.faults.folding import LIVE, Folded, Sent, Task, waits
 
-SYSTEM = frozenset({"bus", "clock", "step", "system", "orchestrator"})
+SYSTEM = frozenset({"bus", "callback", "clock", "step", "system", "orchestrator"})
 """Actors that are no user: the broker's messages, deadlines, in-process steps."""
 
 
@@ -342,6 +342,8 @@ def named_wait(instance: Instance, folded: Folded, task: Task) -> str | None:
         return f"signal {task.signal}"
     if task.state == "WAITING":
         return "clock" if ("RETRY", task.position, False) in clocks else None
+    if task.state == "COMPENSATING" and task.undoing.signal is not None:
+        return f"signal {task.undoing.signal}"
     if task.state == "COMPENSATING" and task.undoing.state == "WAITING":
         return "clock" if ("RETRY", task.position, True) in clocks else None
     undoing = task.state == "COMPENSATING"

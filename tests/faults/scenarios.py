@@ -6,13 +6,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from django.contrib.auth.models import Group
+from django.db import connection
 
 from tests.builders import human, retry, service, stage, step, undo, workflow
-from tests.faults.world import SWEPT, World
-from workflows.steps import Done, StepTask, Waiting
+from tests.faults import records
+from tests.faults.world import ASKED, DONE, SWEPT, World
+from workflows.models import TaskInstance
+from workflows.steps import Done, StepTask, Waiting, callbackstep
 from workflows.steps.step import step as registered
 
 REF = "R-1"
@@ -156,20 +160,73 @@ def void(_: object) -> None:
     """Steps give nothing."""
 
 
+def _written(task: StepTask, what: str) -> None:
+    """Write a row that is there if, and only if, the log says what became of the step."""
+    undoing = "undoing " if task.compensation else ""
+    Group.objects.create(name=f"{SWEPT} {task.instance_id} {task.task_name} {task.attempt} {undoing}{what}")
+
+
 @registered(name="sweep_add")
 def _add(task: StepTask) -> Done:
-    Group.objects.create(name=f"{SWEPT} {task.instance_id} {task.task_name} {task.attempt}")
+    _written(task, DONE)
     return Done({"added": task.attempt})
 
 
 @registered(name="sweep_wait")
 def _wait(task: StepTask) -> Done | Waiting:
-    return Done({"got": task.signal}) if task.signal is not None else Waiting("go")
+    _written(task, DONE if task.woken else ASKED)
+    return Done({"got": task.signal}) if task.woken else Waiting("go")
+
+
+@registered(name="sweep_late")
+def _late(task: StepTask) -> Done:
+    _written(task, DONE)
+    if task.attempt == 1:
+        raise LookupError("not yet")
+    return Done()
+
+
+def _called(task: StepTask) -> None:
+    _written(task, DONE)
+
+
+@callbackstep("Ask", name="sweep_called", validate=_called)
+def _call(task: StepTask, callback_url: str) -> None:
+    _written(task, ASKED)
+    # Outside of the database: whoever is asked has the address, whatever becomes of the step.
+    addresses().add({"address": callback_url})
+
+
+def addresses() -> records.Lines:
+    """Give the file of the addresses that steps have given away."""
+    return records.Lines(Path(connection.settings_dict["NAME"]).parent / "addresses.jsonl")
+
+
+def call_back() -> Step:
+    """Call every address until no step waits any more."""
+
+    def do(world: World) -> None:
+        world.settle()
+        for one in records.read_lines(world.folder / "addresses.jsonl"):
+            path = one["address"].removeprefix("/api/v1/")
+            world.call("callback", path, {"rc": 0}, by="service-bot", key=path, step=-1)
+        world.settle()
+        if not TaskInstance.objects.filter(state="WAITING").exists():
+            world.mark("callback")
+
+    return do
 
 
 @registered(name="sweep_undo")
 def _undo(task: StepTask) -> Done:
+    _written(task, DONE)
     return Done()
+
+
+@registered(name="sweep_undo_asked")
+def _undo_asked(task: StepTask) -> Done | Waiting:
+    _written(task, DONE if task.woken else ASKED)
+    return Done() if task.woken else Waiting("back")
 
 
 # --- the stories ---
@@ -312,6 +369,24 @@ SCENARIOS: Sequence[Scenario] = (
             say("steps", "Signal", name="go", payload=1, event_id="go"),
             # For the second attempt of a step that broke after the first signal had woken it; else it comes too late.
             say("steps", "Signal", name="go", payload=1, event_id="again"),
+        ),
+        {"three": ("fail",)},
+        ends="ROLLED_BACK",
+    ),
+    Scenario(
+        "steps-asked",
+        workflow(
+            step("one", step="sweep_late", compensate={"step": "sweep_undo", **retry(2)}, **retry(4, 30)),
+            step("two", "one", step="sweep_called", compensate={"step": "sweep_undo_asked", **retry(3)}, **retry(3)),
+            service("three", "two", on_failure="rollback"),
+        ),
+        (
+            start("steps-asked"),
+            wait(70),
+            call_back(),
+            say("steps-asked", "Signal", name="back", event_id="back"),
+            # As above; and as what undoes may break on its way to ask, and when it was woken.
+            say("steps-asked", "Signal", name="back", event_id="again"),
         ),
         {"three": ("fail",)},
         ends="ROLLED_BACK",

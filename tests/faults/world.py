@@ -10,7 +10,7 @@ import datetime as dt
 import json
 import os
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ NOON = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
 INBOUND = "workflow_manager"
 SWEPT = "swept"
 """How the names of rows begin that steps write, each next to its outcome."""
+DONE, ASKED = "done", "asked"
+_SAID = {"TaskCompleted": DONE, "SignalAwaited": ASKED, "CompensationCompleted": f"undoing {DONE}"}
 PAUSE = 130.0
 """Seconds that pass before something broken is tried again: longer than any claim of a process that has died."""
 _PATIENCE = 8
@@ -277,15 +279,22 @@ class World:
         for instance in WorkflowInstance.objects.all():
             # To look at the past changes nothing (S21).
             replay.state_at(instance, max(1, instance.last_sequence // 2))
-        written = set(Group.objects.filter(name__startswith=SWEPT).values_list("name", flat=True))
-        steps = LoggedEvent.objects.filter(
-            event="TaskCompleted", instance__component_name="SWEEP-steps", task_name="one"
-        )
-        done = {f"{SWEPT} {one.instance_id} {one.task_name} {one.attempt}" for one in steps}
-        torn = [f"S6 {name}: a step's row and its outcome are not both there" for name in written ^ done]
-        own = torn + [f"S6 {instance.pk}: {text}" for instance, texts in replay.check_all() for text in texts]
+        own = [*_torn()] + [f"S6 {instance.pk}: {text}" for instance, texts in replay.check_all() for text in texts]
         connections.close_all()
         return own + [str(one) for one in checker.check(left_in(self.folder, now=self.now()))]
+
+
+def _torn() -> Iterator[str]:
+    """Compare what steps have written with what the log says of them: both are there, or neither is."""
+    steps = set(TaskInstance.objects.filter(task_type="STEP").values_list("instance", "task_name"))
+    written = set(Group.objects.filter(name__startswith=SWEPT).values_list("name", flat=True))
+    said = set()
+    for event in LoggedEvent.objects.filter(event__in=_SAID):
+        if (event.instance_id, event.task_name) in steps:
+            what = f"undoing {ASKED}" if event.data.get("compensation") and event.event == "SignalAwaited" else ""
+            said.add(f"{SWEPT} {event.instance_id} {event.task_name} {event.attempt} {what or _SAID[event.event]}")
+    for name in written ^ said:
+        yield f"S6 {name}: a step's row and its outcome are not both there"
 
 
 def left_in(folder: Path, *, now: dt.datetime | None = None) -> checker.Evidence:
