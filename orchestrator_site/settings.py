@@ -160,6 +160,9 @@ STEP_OBSERVERS = environment.words("STEP_OBSERVERS")
 STEP_OUTPUT_BYTES = environment.number("STEP_OUTPUT_BYTES", default=262_144)
 # How others reach this site, for the addresses that it gives away: https://flows.example.org
 PUBLIC_URL = os.environ.get("PUBLIC_URL", "")
+# Hosts that plugins may name to be called; none listed: all but this machine and its link. See runtime/addresses.
+PLUGIN_HOSTS = environment.words("PLUGIN_HOSTS")
+PLUGIN_CALL_SECONDS = environment.number("PLUGIN_CALL_SECONDS", default=30, least=1)
 
 # None = in this process only.
 REDIS_URL = environment.text("REDIS_URL")

@@ -38,6 +38,8 @@ class Settings:
     COUNT_CAP = _Setting(2_000)
     STEP_MODULES = _Setting(())
     PUBLIC_URL = _Setting("")
+    PLUGIN_HOSTS = _Setting(())
+    PLUGIN_CALL_SECONDS = _Setting(30)
     STEP_OBSERVERS = _Setting(())
     STEP_OUTPUT_BYTES = _Setting(262_144)
     WAKE_OTHERS = _Setting(True)

@@ -10,6 +10,7 @@ An attribute that is not there satisfies `{"exists": false}` and nothing else.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -121,6 +122,17 @@ def compile_policy(policy: Json) -> Policy:
     if problems:
         raise InvalidPolicy(problems)
     return _compiled(policy)
+
+
+def reason_against(policy: Policy, attributes: Attributes) -> str:
+    """This will say in a sentence why the policy does not hold; nothing where it does."""
+    for one in policy.attributes:
+        if not one.holds(attributes):
+            value = attributes.get(one.key)
+            return f"{one.key} is not there." if value is None else f"{one.key} is {json.dumps(value)}."
+    if not policy.matches(attributes):
+        return "None of the policies in $or holds."
+    return ""
 
 
 def _compiled(policy: Mapping[str, Json]) -> Policy:

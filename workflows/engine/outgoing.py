@@ -14,6 +14,9 @@ START_TASK = "StartTask"
 COMPENSATE_TASK = "CompensateTask"
 CANCEL_TASK = "CancelTask"
 
+CALLED = "@http/"
+"""How the queues of services begin that are called by this site: no broker has them."""
+
 _OF_COMPENSATIONS = frozenset({e.COMPENSATION_COMPLETED, e.COMPENSATION_SKIPPED})
 
 
@@ -33,6 +36,11 @@ def is_first(event_name: str, attempt: int) -> bool:
     return event_name == START_TASK and attempt == 1
 
 
+def is_called(queue: str) -> bool:
+    """This will tell whether this site calls who works on the queue."""
+    return queue.startswith(CALLED)
+
+
 def messages(definition: WorkflowDefinition, snapshot: Snapshot, events: Iterable[Event]) -> Iterator[Outgoing]:
     """This will give what the events of one decision send, in their order; `snapshot` is the instance after them."""
     for event in events:
@@ -50,7 +58,8 @@ def messages(definition: WorkflowDefinition, snapshot: Snapshot, events: Iterabl
             if event.name in _OF_COMPENSATIONS:
                 if task.compensate and task.compensate.task_queue:
                     yield _compensate(definition, snapshot, task, CANCEL_TASK, attempt)
-            elif task.task_queue:
+            elif task.task_queue and not is_called(task.task_queue):
+                # Who was called is not called off: a late answer finds the attempt over.
                 yield _message(definition, snapshot, task, CANCEL_TASK, attempt)
 
 

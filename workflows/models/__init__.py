@@ -1,6 +1,7 @@
 """Rows, their moves, their querysets. Re-exported because Django looks here."""
 
 from workflows.models.access import ApiToken, IdempotencyRecord
+from workflows.models.activity import Activity, ActivityRecord, ActivityRecordKind, Plugin
 from workflows.models.callback import CALL, StepCallback
 from workflows.models.controls import BulkRetry, ControlRecord, EnginePause, Misfire, Schedule
 from workflows.models.deadline import Deadline, DeadlineKind
@@ -27,6 +28,9 @@ from workflows.models.template import WorkflowTemplate
 
 __all__ = [
     "CALL",
+    "Activity",
+    "ActivityRecord",
+    "ActivityRecordKind",
     "ApiToken",
     "BulkRetry",
     "ControlRecord",
@@ -42,6 +46,7 @@ __all__ = [
     "Misfire",
     "OutboxMessage",
     "Person",
+    "Plugin",
     "PluginRun",
     "Product",
     "QuarantinedMessage",

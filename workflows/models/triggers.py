@@ -1,43 +1,55 @@
-"""The triggers that make the event log append-only, in the words of both databases."""
+"""The triggers that make histories append-only, in the words of both databases."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-_TABLE = "workflows_loggedevent"
+LOG = "workflows_loggedevent"
+ACTIVITY_HISTORY = "workflows_activityrecord"
 
-_INSTALL = {
-    "sqlite": (
-        f"CREATE TRIGGER IF NOT EXISTS {_TABLE}_no_update BEFORE UPDATE ON {_TABLE} "
-        "BEGIN SELECT RAISE(ABORT, 'the event log is append-only'); END",
-        f"CREATE TRIGGER IF NOT EXISTS {_TABLE}_no_delete BEFORE DELETE ON {_TABLE} "
-        "BEGIN SELECT RAISE(ABORT, 'the event log is append-only'); END",
-    ),
-    "postgresql": (
-        f"CREATE OR REPLACE FUNCTION {_TABLE}_refuse() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN RAISE EXCEPTION 'the event log is append-only'; END $$",
-        f"DROP TRIGGER IF EXISTS {_TABLE}_append_only ON {_TABLE}",
-        f"CREATE TRIGGER {_TABLE}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {_TABLE} "
-        f"FOR EACH STATEMENT EXECUTE FUNCTION {_TABLE}_refuse()",
-    ),
-}
-_REMOVE = {
-    "sqlite": (f"DROP TRIGGER IF EXISTS {_TABLE}_no_update", f"DROP TRIGGER IF EXISTS {_TABLE}_no_delete"),
-    "postgresql": (f"DROP TRIGGER IF EXISTS {_TABLE}_append_only ON {_TABLE}",),
-}
+_WHAT = {LOG: "the event log", ACTIVITY_HISTORY: "the history of activities"}
 
 
-def install(connection: Any) -> None:
-    """This will make the database refuse every UPDATE and DELETE (and TRUNCATE) of logged events."""
-    _run(connection, _INSTALL[connection.vendor])
+def install(connection: Any, *tables: str) -> None:
+    """This will make the database refuse every UPDATE and DELETE (and TRUNCATE) of these histories, or of all."""
+    _run(connection, (statement for table in tables or _WHAT for statement in _installing(connection.vendor, table)))
 
 
-def remove(connection: Any) -> None:
+def remove(connection: Any, *tables: str) -> None:
     """This will let tests empty their own database between two runs. Nothing else calls it."""
-    _run(connection, _REMOVE[connection.vendor])
+    _run(connection, (statement for table in tables or _WHAT for statement in _removing(connection.vendor, table)))
 
 
-def _run(connection: Any, statements: tuple[str, ...]) -> None:
+def _installing(vendor: str, table: str) -> Iterator[str]:
+    said = f"{_WHAT[table]} is append-only"
+    if vendor == "sqlite":
+        for name, move in (("update", "UPDATE"), ("delete", "DELETE")):
+            yield (
+                f"CREATE TRIGGER IF NOT EXISTS {table}_no_{name} BEFORE {move} ON {table} "
+                f"BEGIN SELECT RAISE(ABORT, '{said}'); END"
+            )
+        return
+    yield (
+        f"CREATE OR REPLACE FUNCTION {table}_refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        f"$$ BEGIN RAISE EXCEPTION '{said}'; END $$"
+    )
+    yield f"DROP TRIGGER IF EXISTS {table}_append_only ON {table}"
+    yield (
+        f"CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table} "
+        f"FOR EACH STATEMENT EXECUTE FUNCTION {table}_refuse()"
+    )
+
+
+def _removing(vendor: str, table: str) -> Iterator[str]:
+    if vendor == "sqlite":
+        yield f"DROP TRIGGER IF EXISTS {table}_no_update"
+        yield f"DROP TRIGGER IF EXISTS {table}_no_delete"
+    else:
+        yield f"DROP TRIGGER IF EXISTS {table}_append_only ON {table}"
+
+
+def _run(connection: Any, statements: Iterator[str]) -> None:
     with connection.cursor() as cursor:
         for statement in statements:
             cursor.execute(statement)

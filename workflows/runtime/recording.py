@@ -174,7 +174,11 @@ class Recorder:
         task = work.definition.tasks[message.position]
         payload = dump({**message.body, "message_id": str(key), "instance_id": str(work.id)})
         work.queues.add(message.queue)
-        if fresh.messages.granted and outgoing.is_first(message.event_name, message.attempt):
+        state, sent_at = "PENDING", None
+        if outgoing.is_called(message.queue):
+            # No broker has a part in it: it is there for whoever makes the calls.
+            state, sent_at, next_try_at = "SENT", self.at, self.at
+        elif fresh.messages.granted and outgoing.is_first(message.event_name, message.attempt):
             self.fresh.append(FreshMessage(work.id, key, message.queue, payload))
             next_try_at = self.at + fresh.HEAD_START
         else:
@@ -191,8 +195,9 @@ class Recorder:
                 task.task_name,
                 message.attempt,
                 payload,
-                "PENDING",
+                state,
                 self.at,
+                sent_at,
                 0,
                 next_try_at,
                 "",

@@ -106,6 +106,7 @@ OUTBOX = Table(
     payload="text",
     state="text",
     created_at="time",
+    sent_at="time",
     tries="int",
     next_try_at="time",
     error="text",
