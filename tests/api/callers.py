@@ -72,6 +72,12 @@ class Caller:
     def post(self, path: str, body: Any = None, **options: Any) -> Said:
         return self.call("POST", path, body, **options)
 
+    def put(self, path: str, body: Any = None, **options: Any) -> Said:
+        return self.call("PUT", path, body, **options)
+
+    def delete(self, path: str, **options: Any) -> Said:
+        return self.call("DELETE", path, **options)
+
 
 SERVICE_TASK = {"task_name": "charge", "task_type": "SERVICE", "task_queue": "charge_queue"}
 HUMAN_TASK = {

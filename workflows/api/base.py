@@ -143,9 +143,10 @@ class ApiView(APIView):
             if call.versioned and (tag := self.tag()) is not None and etags.is_known(request._request, tag):
                 return HttpResponse(status=304, headers={"ETag": tag})
             return self.get(request)
-        self.body = self._read_body(call)
+        if method != "DELETE":
+            self.body = self._read_body(call)
         failpoints.hit("body_parsed")
-        response = self.post(request)
+        response = {"POST": self.post, "PUT": self.put, "DELETE": self.delete}[method](request)
         failpoints.hit("before_answer")
         return response
 
@@ -156,6 +157,14 @@ class ApiView(APIView):
     def post(self, request: Request) -> HttpResponse:
         """This will answer a POST."""
         raise exceptions.MethodNotAllowed("POST")
+
+    def put(self, request: Request) -> HttpResponse:
+        """This will answer a PUT."""
+        raise exceptions.MethodNotAllowed("PUT")
+
+    def delete(self, request: Request) -> HttpResponse:
+        """This will answer a DELETE, which takes no body."""
+        raise exceptions.MethodNotAllowed("DELETE")
 
     # --- The body ------------------------------------------------------------------------------------------------
 

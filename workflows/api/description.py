@@ -33,7 +33,7 @@ _MEANINGS: Mapping[int, str] = {
     500: "Our fault; the log has it under the request id.",
     503: "The database does not answer at the moment, or the engine is paused.",
 }
-_DONE = {200: "Done.", 201: "Made.", 202: "Begun."}
+_DONE = {200: "Done.", 201: "Made.", 202: "Begun.", 204: "Gone."}
 _KEY: Mapping[str, Any] = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[ -~]+$"}
 _PATHS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "instance_id": ("The instance's id.", {"type": "string", "format": "uuid"}),
@@ -41,6 +41,8 @@ _PATHS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "human_task_id": ("The task's id; it stands for one attempt.", {"type": "string", "format": "uuid"}),
     "schedule_id": ("The schedule's id.", {"type": "integer", "minimum": 1}),
     "product_id": ("The product's id.", {"type": "string", "format": "uuid"}),
+    "activity_name": ("The activity, by its name.", {"type": "string", "minLength": 1, "maxLength": 200}),
+    "plugin_name": ("The plugin, by its name.", {"type": "string", "minLength": 1, "maxLength": 200}),
     "subscription_id": ("The subscription's id.", {"type": "string", "format": "uuid"}),
     "message_id": ("The quarantined message's id.", {"type": "integer", "minimum": 1}),
     "stage_name": ("The stage.", {"type": "string", "minLength": 1}),
@@ -59,6 +61,7 @@ _TAGS = (
     ("human-tasks", "People's tasks", "The inbox."),
     ("products", "Subscriptions", "What customers own, and which workflows may change it."),
     ("subscriptions", "Subscriptions", ""),
+    ("activities", "Activities", "Who hooks work into workflows, and since when."),
     ("quarantine", "Quarantine", "Messages that could not be read or matched."),
     ("engine", "Engine", "Pausing, resuming, retrying all that failed."),
     ("schedules", "Schedules", "What is started by itself, and when."),
@@ -214,6 +217,8 @@ def _responses(call: Call, method: str, rule: Rule) -> dict[str, Any]:
 
 
 def _content(name: str) -> dict[str, Any]:
+    if not name:
+        return {}
     if name == "Page":
         return {"content": {"text/html": {"schema": {"type": "string"}}}}
     schema = {"type": "object"} if name == "OpenApi" else ref(name)
@@ -236,8 +241,10 @@ def _refusals(call: Call, method: str, rule: Rule) -> set[int]:
     if rule.scope is not None:
         statuses.add(403)
     if call.versioned:
-        statuses |= {412} if method == "POST" else {304, 412}
+        statuses |= {304, 412} if method == "GET" else {412}
     if method == "POST":
         # Any of them may meet the first request with its key; and every session needs its CSRF token.
         statuses |= {403, 409, 413, 415, 422}
+    elif method == "PUT":
+        statuses |= {403, 413, 415}
     return statuses

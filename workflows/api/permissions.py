@@ -54,6 +54,7 @@ _SEE_TO = {"POST": Rule(OPERATORS, Scope.OPERATE, sees=OVERSEERS)}
 _CALL_BACK = {"POST": Rule(EVERYBODY, None, keyed=True)}
 _READ = {"GET": Rule(READERS, sees=READERS)}
 _OWN = {"POST": Rule(OPERATORS, Scope.OPERATE, sees=READERS)}
+_PLUG_IN = Rule(STARTERS, Scope.PLUGINS, sees=READERS)
 _DESCRIBE = {"GET": Rule(EVERYBODY, None, public=True)}
 
 RULES: Mapping[str, Mapping[str, Rule]] = {
@@ -100,6 +101,12 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
     "subscription-workflows": _READ,
     "subscription-unlock": _OWN,
     "subscription-note": _OWN,
+    "activities": _READ,
+    "activity": _READ,
+    "activity-history": _READ,
+    "activity-expected": _READ,
+    "activity-plugins": {**_READ, "POST": _PLUG_IN},
+    "activity-plugin": {**_READ, "PUT": _PLUG_IN, "DELETE": _PLUG_IN},
     "quarantine": _OVERSEE,
     "quarantine-resubmit": _SEE_TO,
     "quarantine-discard": _SEE_TO,

@@ -51,6 +51,7 @@ TITLES: Mapping[str, str] = {
     "wrong_state": "The state does not allow this",
     "already_claimed": "Somebody else has claimed this task",
     "not_claimed": "Nobody has claimed this task",
+    "already_registered": "Another plugin bears this name",
     "lease_lost": "The lease has ended",
     "subscription_held": "Another workflow holds this subscription",
     "subscription_status": "The subscription's status does not allow this",

@@ -16,7 +16,8 @@ from workflows.engine.lifecycle import (
     SubscriptionStatus,
     TaskState,
 )
-from workflows.models import Misfire, SubscriptionEventKind
+from workflows.engine.plugins import Phase
+from workflows.models import ActivityRecordKind, Misfire, SubscriptionEventKind
 from workflows.models.progress import MESSAGE_LENGTH
 from workflows.runtime.backlog import Why
 from workflows.runtime.pausing import EngineState
@@ -263,6 +264,39 @@ _SUBSCRIPTION: Mapping[str, Schema] = {
     "created_at": MOMENT,
     "updated_at": MOMENT,
 }
+
+_NUMBER_OR_NULL: Schema = {"type": ["number", "null"], "exclusiveMinimum": 0}
+_PLUGIN: Mapping[str, Schema] = {
+    "name": TEXT,
+    "phase": _one_of(Phase),
+    "before": _list(TEXT),
+    "after": _list(TEXT),
+    "task_queue": {"type": "string", "description": "The queue that its StartTask goes to."},
+    "url": {"type": "string", "format": "uri", "description": "The address that this site calls."},
+    "step": {"type": "string", "description": "A step of this site, by its dotted name."},
+    "assigned_to": {"type": "string", "description": "A person or a group."},
+    "filter": {"type": ["object", "null"], "description": "A filter policy on the search fields of the instance."},
+    "retry": OBJECT,
+    "timeout_seconds": _NUMBER_OR_NULL,
+    "mandatory": FLAG,
+    "on_failure": {"type": "string", "enum": ["halt", "rollback", "continue"]},
+    "system": TEXT,
+    "regulation": TEXT,
+    "title": TEXT,
+    "description": TEXT,
+}
+_WAYS = ("task_queue", "url", "step", "assigned_to")
+_USE = _object(
+    {"template_id": ID, "component_name": TEXT, "workflow_name": TEXT, "version": NUMBER, "stage_name": TEXT},
+    about="A stage of the newest version of a workflow that runs this activity.",
+)
+_COUNTS = _object(
+    {
+        "in_progress": {**NUMBER, "description": "Plugins that have not answered yet."},
+        "in_error": {**NUMBER, "description": "Plugins whose attempts are spent, of instances that have not ended."},
+        "counted": {**FLAG, "description": "false: only the newest runs were looked at; there may be more."},
+    }
+)
 
 SCHEMAS: Mapping[str, Any] = {
     "Fault": {
@@ -597,6 +631,79 @@ SCHEMAS: Mapping[str, Any] = {
                     }
                 )
             )
+        }
+    ),
+    "PluginDefinition": {
+        **_object(
+            {
+                **_PLUGIN,
+                "secret": {"type": "string", "maxLength": 200, "description": "Signs calls; never shown. '': none."},
+                "reason": {"type": "string", "maxLength": 2_000, "description": "Why; it is kept in the history."},
+            },
+            optional=tuple(set(_PLUGIN) - {"phase"} | {"secret", "reason"}),
+            about="One of `task_queue`, `url`, `step`, `assigned_to`. Null counts as absent; unknown keys are faults.",
+        ),
+        "additionalProperties": False,
+    },
+    "Plugin": _object(
+        {
+            **_PLUGIN,
+            "signed": {**FLAG, "description": "Whether calls are signed with a secret."},
+            "revision": {**NUMBER, "description": "The activity's revision when it was last changed."},
+            "registered_by": TEXT,
+            "registered_at": MOMENT,
+            "changed_by": TEXT,
+            "changed_at": MOMENT,
+        },
+        optional=_WAYS,
+    ),
+    "PluginPage": _page("Plugin"),
+    "ActivitySummary": _object(
+        {
+            "name": TEXT,
+            "revision": {**NUMBER, "description": "How often its plugins were changed."},
+            "plugins": _object({str(phase): NUMBER for phase in Phase}),
+            "workflows": _list(_USE),
+            "runs": _COUNTS,
+        }
+    ),
+    "ActivityPage": _page("ActivitySummary"),
+    "Activity": _object(
+        {
+            "name": TEXT,
+            "revision": NUMBER,
+            "plugins": {**_list(ref("Plugin")), "description": "In the order in which they run."},
+            "workflows": _list(_USE),
+            "runs": _COUNTS,
+        }
+    ),
+    "ActivityRecord": _object(
+        {
+            "revision": NUMBER,
+            "kind": _one_of(ActivityRecordKind),
+            "plugin": TEXT,
+            "at": MOMENT,
+            "actor": TEXT,
+            "reason": TEXT,
+            "before": MAYBE_OBJECT,
+            "after": MAYBE_OBJECT,
+        }
+    ),
+    "ActivityRecordPage": _page("ActivityRecord"),
+    "ExpectedPlugins": _object(
+        {
+            "attributes": OBJECT,
+            "plugins": _list(
+                _object(
+                    {
+                        "name": TEXT,
+                        "phase": _one_of(Phase),
+                        "mandatory": FLAG,
+                        "takes_part": FLAG,
+                        "reason": {"type": "string", "description": "What keeps it out; empty where it takes part."},
+                    }
+                )
+            ),
         }
     ),
     "Queue": _object(_QUEUE),

@@ -4,6 +4,7 @@ from django.urls import URLPattern, URLResolver, path, re_path
 
 from workflows.api import (
     actions,
+    activities,
     callbacks,
     docs,
     engine,
@@ -32,6 +33,7 @@ _TASK = f"{_INSTANCE}tasks/<str:stage_name>/<str:task_name>/"
 _HUMAN_TASK = "human-tasks/<str:human_task_id>/"
 _SCHEDULE = "schedules/<int:schedule_id>/"
 _SUBSCRIPTION = "subscriptions/<str:subscription_id>/"
+_ACTIVITY = "activities/<str:activity_name>/"
 _QUARANTINED = "quarantine/<int:message_id>/"
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -79,6 +81,12 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path(f"{_SUBSCRIPTION}workflows/", subscriptions.SubscriptionWorkflows.as_view(), name="subscription-workflows"),
     path(f"{_SUBSCRIPTION}unlock/", subscriptions.UnlockSubscription.as_view(), name="subscription-unlock"),
     path(f"{_SUBSCRIPTION}note/", subscriptions.NoteSubscription.as_view(), name="subscription-note"),
+    path("activities/", activities.Activities.as_view(), name="activities"),
+    path(_ACTIVITY, activities.OneActivity.as_view(), name="activity"),
+    path(f"{_ACTIVITY}history/", activities.ActivityHistory.as_view(), name="activity-history"),
+    path(f"{_ACTIVITY}expected/", activities.ExpectedPlugins.as_view(), name="activity-expected"),
+    path(f"{_ACTIVITY}plugins/", activities.ActivityPlugins.as_view(), name="activity-plugins"),
+    path(f"{_ACTIVITY}plugins/<str:plugin_name>/", activities.ActivityPlugin.as_view(), name="activity-plugin"),
     path("quarantine/", quarantine.Quarantine.as_view(), name="quarantine"),
     path("quarantine/resubmit/", quarantine_bulk.ResubmitSeveral.as_view(), name="quarantine-resubmit"),
     path("quarantine/discard/", quarantine_bulk.DiscardSeveral.as_view(), name="quarantine-discard"),

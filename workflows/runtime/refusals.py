@@ -29,6 +29,7 @@ STATUS: dict[str, int] = {
     "wrong_state": 409,
     "already_claimed": 409,
     "not_claimed": 409,
+    "already_registered": 409,
     "lease_lost": 409,
     "subscription_held": 409,
     "subscription_status": 409,

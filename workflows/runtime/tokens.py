@@ -32,6 +32,7 @@ class Scope(StrEnum):
     TEMPLATES = "templates"
     HUMAN_TASKS = "human-tasks"
     OPERATE = "operate"
+    PLUGINS = "plugins"
 
 
 def issue(

@@ -1,0 +1,121 @@
+"""Activities as people look at them: which there are, who uses them, who would take part, how their runs stand."""
+
+from __future__ import annotations
+
+import uuid
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from workflows.activities.filters import Attributes, compile_policy, reason_against
+from workflows.activities.ordering import in_order
+from workflows.definitions.schema import Json
+from workflows.engine.plugins import Phase
+from workflows.models import Activity, Plugin, WorkflowTemplate
+
+_NEWEST = 500
+"""Of so many workflows, those published last, the activities are known without a registration."""
+_KEPT = 2_000
+
+_known: OrderedDict[uuid.UUID, Sequence[tuple[str, str]]] = OrderedDict()
+"""Activities and stages of published versions, which never change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A stage of the newest version of a workflow that runs the activity."""
+
+    template_id: uuid.UUID
+    component_name: str
+    workflow_name: str
+    version: int
+    stage_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """How the plugins of an activity stand in instances; `counted`: all of them were looked at."""
+
+    in_progress: int = 0
+    in_error: int = 0
+    counted: bool = True
+
+
+class Judged(NamedTuple):
+    """A plugin, and why it would not take part ("" where it would)."""
+
+    plugin: Plugin
+    reason: str
+
+
+def uses() -> Mapping[str, list[Use]]:
+    """This will say which activities the newest versions of workflows run, and where."""
+    newest = WorkflowTemplate.objects.latest().order_by("-created_at")
+    rows = newest.values_list("pk", "component_name", "workflow_name", "version")[:_NEWEST]
+    stages = _stages(row[0] for row in rows)
+    found: defaultdict[str, list[Use]] = defaultdict(list)
+    for key, component, workflow, version in rows:
+        for activity, stage in stages[key]:
+            found[activity].append(Use(key, component, workflow, version, stage))
+    return found
+
+
+def names() -> list[str]:
+    """This will name the activities that workflows run or that somebody has registered a plugin for."""
+    return sorted({*uses(), *Activity.objects.values_list("name", flat=True)})
+
+
+def plugins_of(activity: str) -> list[Plugin]:
+    """This will give what is registered for an activity, in the order in which it runs."""
+    rows = {row.name: row for row in Plugin.objects.registered().filter(activity__name=activity)}
+    return [rows[said["name"]] for said in in_order([row.said for row in rows.values()])]
+
+
+def count_plugins(activities: Sequence[str]) -> Mapping[str, Mapping[str, int]]:
+    """This will count the plugins of some activities by their phases."""
+    counts = {name: dict.fromkeys(map(str, Phase), 0) for name in activities}
+    rows = Plugin.objects.registered().filter(activity__name__in=activities).order_by()
+    for name, said in rows.values_list("activity__name", "said"):
+        counts[name][said["phase"]] += 1
+    return counts
+
+
+def count_runs(activities: Sequence[str]) -> Mapping[str, Runs]:
+    """This will count the plugins of some activities that run, and those that have failed."""
+    return {name: Runs() for name in activities}
+
+
+def would_take_part(activity: str, attributes: Attributes) -> list[Judged]:
+    """This will say of each plugin whether it would take part in an instance with these attributes, and why not."""
+    judged = []
+    for row in plugins_of(activity):
+        policy = row.said["filter"]
+        judged.append(Judged(row, "" if policy is None else reason_against(compile_policy(policy), attributes)))
+    return judged
+
+
+def _stages(templates: Iterable[uuid.UUID]) -> Mapping[uuid.UUID, Sequence[tuple[str, str]]]:
+    wanted = set(templates)
+    found = {key: known for key in wanted if (known := _known.get(key)) is not None}
+    if missing := wanted - found.keys():
+        rows = WorkflowTemplate.objects.filter(pk__in=missing).values_list("pk", "definition")
+        # One at a time: a version may have thousands of tasks.
+        for key, template in rows.iterator(chunk_size=20):
+            found[key] = _known[key] = _read(template)
+        while len(_known) > _KEPT:
+            _known.popitem(last=False)
+    return found
+
+
+def activity_of(stage: Mapping[str, Json]) -> str | None:
+    """This will name the activity of a stage."""
+    return stage.get("activity", stage["stage_name"]) if stage.get("kind") == "activity" else None
+
+
+def _read(template: Mapping[str, Json]) -> Sequence[tuple[str, str]]:
+    return [
+        (activity, stage["stage_name"])
+        for stage in sorted(template["stages"], key=lambda stage: stage["stage_order"])
+        if (activity := activity_of(stage)) is not None
+    ]
