@@ -12,6 +12,7 @@ from workflows.api import watching
 from workflows.conf import settings
 from workflows.live.broadcasting import broadcast
 from workflows.messaging.adapters.database import DatabaseBus
+from workflows.messaging.calling import Caller
 from workflows.messaging.port import MessageBus
 from workflows.messaging.receiving import Receiver
 from workflows.messaging.relay import Relay
@@ -123,8 +124,21 @@ def _steps(team: InHand) -> Job:
     return Job(runner.worker, runner.heard, kind="steps")
 
 
-JOBS: Mapping[str, Callable[[InHand], Job]] = {"relay": _relay, "clock": _clock, "inbound": _inbound, "steps": _steps}
-"""What a worker process does: sends messages, fires deadlines, takes events from the broker, runs steps."""
+def _callers(team: InHand) -> Job:
+    caller = Caller(now=moments.now)
+    return Job(caller.worker, caller.heard, caller.look, kind="callers")
+
+
+JOBS: Mapping[str, Callable[[InHand], Job]] = {
+    "relay": _relay,
+    "clock": _clock,
+    "inbound": _inbound,
+    "steps": _steps,
+    "callers": _callers,
+}
+"""What a worker process does: sends messages, fires deadlines, takes events from the broker, runs steps, calls plugins
+that have an address.
+"""
 
 
 def jobs(only: Iterable[str] | None = None, *, concurrency: int = 1) -> list[Job]:

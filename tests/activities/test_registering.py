@@ -10,7 +10,6 @@ from workflows.activities.plugin import InvalidPlugin
 from workflows.activities.registry import expected_plugins
 from workflows.engine.plugins import Phase
 from workflows.models import Activity, ActivityRecord, Plugin
-from workflows.models.locking import writing
 from workflows.runtime import registering
 from workflows.runtime.registering import Became, deregister, register
 
@@ -25,8 +24,7 @@ def put(name, phase="parallel", *, activity="intake", by="olga", at=AT, **more):
 
 
 def look(phase=Phase.PARALLEL, activity="intake", **attributes):
-    with writing() as database:
-        return expected_plugins(database, activity, phase, attributes)
+    return expected_plugins(activity, phase, attributes)
 
 
 def names(said):

@@ -110,7 +110,7 @@ def test_without_its_broker_it_works_and_says_so(on_sqlite: Place):
     status, said = ready(worker.url)
 
     assert (status, said["status"]) == (200, "degraded")
-    assert set(said["checks"]["jobs"]["of"]) == {"relay", "clock", "inbound", "steps", "ear"}  # type: ignore[index]
+    assert set(said["checks"]["jobs"]["of"]) == {"relay", "clock", "inbound", "steps", "callers", "ear"}  # type: ignore[index]
     with urllib.request.urlopen(f"{worker.url}/metrics", timeout=5) as response:
         assert 'orchestrator_job_alive{job="relay"} 1.0' in response.read().decode()
     assert worker.stop() == 0

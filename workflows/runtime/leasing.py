@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from django.db.models import BooleanField, Case, Exists, F, OuterRef, Q, Subquery, TextField, When
@@ -97,6 +97,12 @@ def extend(queue: str, lease_id: str, *, lease_seconds: float, at: dt.datetime |
         if not held.update(lease_until=until):
             raise LeaseLost
     return {"lease_id": lease_id, "lease_until": until.isoformat()}
+
+
+def leave(leases: Collection[uuid.UUID]) -> None:
+    """This will end leases whose work stays with whoever has it: it is offered to nobody else."""
+    with writing():
+        Lease.objects.filter(pk__in=leases).delete()
 
 
 class Bell:
@@ -242,4 +248,4 @@ def _after(at: dt.datetime, seconds: float) -> dt.datetime:
     return at + dt.timedelta(seconds=seconds)
 
 
-__all__: Sequence[str] = ("Bell", "LeaseLost", "bell", "extend", "lease")
+__all__: Sequence[str] = ("Bell", "LeaseLost", "bell", "extend", "lease", "leave")

@@ -16,11 +16,17 @@ from workflows.definitions.schema import (
 )
 from workflows.definitions.search import kind_of, values_of
 from workflows.engine.lifecycle import LIVE, TaskState
+from workflows.engine.outgoing import is_called
 from workflows.engine.snapshot import Compensation, Snapshot, Stage, Task
 from workflows.models.plugin import LABEL_LENGTH
 
 STEP_QUEUE = "@steps"
 """Where steps are offered: not a queue of any broker, but found by the same index."""
+
+
+def is_inside(queue: str) -> bool:
+    """This will tell whether the queue is this site's own: no broker has it."""
+    return queue == STEP_QUEUE or is_called(queue)
 
 
 def queue_of(definition: TaskDefinition) -> str:

@@ -18,7 +18,7 @@ from workflows.conf import settings
 from workflows.runtime import backlog, broker, traffic
 from workflows.runtime.broker import Broker
 from workflows.runtime.identity import read_uuid
-from workflows.runtime.projection import STEP_QUEUE
+from workflows.runtime.projection import STEP_QUEUE, is_inside
 from workflows.runtime.queue_names import of_templates
 from workflows.runtime.sql import moment_of, written
 from workflows.runtime.traffic import Traffic
@@ -148,7 +148,7 @@ def is_known(name: str, unsent: Sequence[backlog.Backlog] | None = None) -> bool
     """This will tell whether there is such a queue; the broker is asked where we do not know it ourselves."""
     if name in known_names(unsent):
         return True
-    return name != STEP_QUEUE and broker.look([name]).depths.get(name) is not None
+    return not is_inside(name) and broker.look([name]).depths.get(name) is not None
 
 
 def look(
@@ -161,7 +161,7 @@ def look(
     moment = at or timezone.now()
     unsent, own = backlog.summary() if unsent is None else unsent, broker.own_queues()
     wanted = list(known_names(unsent) if names is None else names)
-    said = broker.look(name for name in wanted if name != STEP_QUEUE)
+    said = broker.look(name for name in wanted if not is_inside(name))
     by_queue: dict[str, int] = defaultdict(int)
     for one in unsent:
         by_queue[one.queue] += one.count

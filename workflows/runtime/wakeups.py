@@ -32,6 +32,7 @@ from typing import Any
 import psycopg
 from django.db import connection
 
+from workflows.engine.outgoing import is_called
 from workflows.runtime.listeners import Committed
 from workflows.runtime.workers import Worker
 
@@ -113,6 +114,8 @@ class Voice:
                 gathered.queues |= committed.queues
                 if committed.unsent and "relay" not in self.here:
                     gathered.jobs.add("relay")
+            if "callers" not in self.here and any(map(is_called, committed.queues)):
+                gathered.jobs.add("callers")
             if committed.steps:
                 # Also where steps run here: one at a time, and each may take long.
                 gathered.jobs.add("steps")

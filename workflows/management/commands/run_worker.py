@@ -40,7 +40,7 @@ _LOOK_SECONDS = 1.0
 
 
 class Command(BaseCommand):
-    """manage.py run_worker [--only relay,clock,inbound,steps] [--concurrency N] [--port P]"""
+    """manage.py run_worker [--only relay,clock,inbound,steps,callers] [--concurrency N] [--port P]"""
 
     help = "Run the background jobs of the site. Several processes share the work."
     # They are about pages, too, and would load all that serves them.
