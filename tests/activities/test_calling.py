@@ -101,7 +101,8 @@ def scan(door: Callable[..., Door], plugin: Plugin) -> Callable[..., Door]:
     """A started instance with a task that is called."""
 
     def make(**more: Any) -> Door:
-        site = door(workflow(service("scan", task_queue=QUEUE, **{"url": plugin.url, **more})), at=timezone.now())
+        site = door(workflow(service("scan", task_queue=QUEUE, **{"url": plugin.url, **more})))
+        site.at = timezone.now()
         assert site.start(context={"file": "a.pdf"}).applied
         return site
 
@@ -151,7 +152,7 @@ def test_no_broker_has_a_part_in_it(scan, caller):
         (500, b"", "http_500", "HTTP 500"),
         (503, b"Too busy.\nReally.", "http_503", "HTTP 503: Too busy."),
         (400, b'{"title": "Bad", "detail": "No file"}', "http_400", "HTTP 400: No file"),
-        (404, b"x" * 500, "http_404", "HTTP 404: " + "x" * 168 + "…"),
+        (404, b"x" * 500, "http_404", "HTTP 404: " + "x" * 169 + "…"),
         (302, b"", "http_302", "HTTP 302"),
         (200, b"done", "bad_answer", "The answer is not the JSON we take."),
         (200, b"[1]", "bad_answer", "The answer is no JSON object."),
@@ -170,6 +171,16 @@ def test_what_goes_wrong_fails_the_attempt(scan, plugin, caller, status, body, c
     assert len(error["message"]) <= 180
     assert error["details"] == {"status": status}
     assert len(plugin.calls) == 1
+
+
+@pytest.mark.parametrize("said", [b"HTTP/1.0 200 OK\r\n", b"HTTP/1.0 200 OK\r\nContent-Length: 99\r\n\r\n", b"HTTP"])
+def test_an_answer_that_breaks_off(scan, plugin, caller, said):
+    plugin.answer = lambda handler: handler.wfile.write(said)
+    site = scan()
+
+    go(caller)
+
+    assert error_of(site)["code"] in ("bad_answer", "unreachable")
 
 
 @pytest.mark.parametrize("body", [b"", b"  ", b"{}"])
@@ -311,10 +322,9 @@ def test_a_slow_plugin_leaves_room_for_others(door, plugin, caller):
     plugin.answer = answer
     slow = [service(f"slow{number}", task_queue="@http/intake/slow", url=plugin.url) for number in range(6)]
     quick = service("quick", task_queue="@http/intake/quick", url=plugin.url)
-    site = door(workflow(*slow, quick), at=timezone.now())
+    site = door(workflow(*slow, quick))
+    site.at = timezone.now()
     site.start()
-    go_on_later = threading.Timer(0, lambda: None)
-    go_on_later.start()
 
     caller.look()
     caller._work()

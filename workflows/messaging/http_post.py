@@ -50,6 +50,7 @@ def post(url: str, body: bytes, *, headers: Mapping[str, str], seconds: float, m
             connection.sock.settimeout(seconds)
             connection.request("POST", path, body, dict(headers))
             answer = connection.getresponse()
+            announced = answer.length is not None or answer.chunked
             found = answer.read(most + 1)
         finally:
             clock.cancel()
@@ -62,8 +63,13 @@ def post(url: str, body: bytes, *, headers: Mapping[str, str], seconds: float, m
         if connection.late:
             raise NoReply("call_timeout", f"No answer came from {host} within {seconds:g} s.") from None
         raise NoReply("unreachable", f"{host}: {_why(error)}.") from None
+    if connection.late:
+        raise NoReply("call_timeout", f"No answer came from {host} within {seconds:g} s.")
     if len(found) > most:
         raise NoReply("bad_answer", f"The answer has more than {most:,} bytes.")
+    if answer.length or not (found or announced):
+        # What ends where nobody has said that it would may have been cut off.
+        raise NoReply("bad_answer", "The answer broke off.")
     return Reply(answer.status, found)
 
 

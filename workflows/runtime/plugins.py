@@ -1,9 +1,10 @@
-"""Who takes part in a phase of an activity: asked of the registry that wiring has named."""
+"""Who takes part in a phase of an activity: asked of the registry, or of what a test has planted in its place."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from workflows.activities.registry import expected_plugins
 from workflows.definitions.schema import Phase
 from workflows.definitions.search import SearchValue
 from workflows.engine.plugins import Expected
@@ -12,11 +13,7 @@ Registry = Callable[[str, Phase, Mapping[str, SearchValue]], Expected]
 """(activity, phase, attributes) -> who takes part. Called under the instance's lock, in the deciding transaction."""
 
 
-def _nobody(activity: str, phase: Phase, attributes: Mapping[str, SearchValue]) -> Expected:
-    return Expected()
-
-
-_registry: Registry = _nobody
+_registry: Registry = expected_plugins
 
 
 def ask_with(registry: Registry) -> Callable[[], None]:
@@ -32,5 +29,5 @@ def ask_with(registry: Registry) -> Callable[[], None]:
 
 
 def expected(activity: str, phase: Phase, attributes: Mapping[str, SearchValue]) -> Expected:
-    """This will tell who takes part in the phase now; nobody on a site without a registry."""
+    """This will tell who takes part in the phase now."""
     return _registry(activity, phase, attributes)
