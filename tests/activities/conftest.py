@@ -6,13 +6,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
+from tests.activities.called import Plugin
 from tests.builders import Planted, expected_of
 from tests.runtime.conftest import door
 from workflows.engine.plugins import Expected, Phase
+from workflows.messaging.calling import Caller
 from workflows.runtime import plugins
 
-__all__ = ["door", "plant"]
+__all__ = ["called", "caller", "door", "plant"]
 
 
 class Garden:
@@ -34,3 +37,20 @@ def plant() -> Iterator[Garden]:
     undo = plugins.ask_with(garden)
     yield garden
     undo()
+
+
+@pytest.fixture
+def called(settings: Any) -> Iterator[Plugin]:
+    """Somebody with an address, which this site may call."""
+    settings.PLUGIN_HOSTS = ["127.0.0.1"]
+    made = Plugin()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def caller() -> Iterator[Caller]:
+    """The job that calls, without its thread."""
+    made = Caller(now=timezone.now)
+    yield made
+    made._end()

@@ -10,18 +10,17 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.utils import timezone
 
+from tests.activities.called import Plugin, go, reply
 from tests.builders import service, workflow
 from tests.runtime.door import Door
 from workflows.engine import commands as c
 from workflows.messaging import calling
-from workflows.messaging.calling import Caller
 from workflows.messaging.relay import relay_once
 from workflows.models import Lease, LoggedEvent, OutboxMessage, TaskInstance
 from workflows.runtime import pausing
@@ -31,77 +30,12 @@ pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True
 QUEUE = "@http/intake/scan"
 
 
-class Plugin:
-    """Somebody with an address: answers what the test says, and keeps what it was sent."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[dict[str, str], Any]] = []
-        self.answer: Callable[[Any], None] = lambda handler: reply(handler, 200, b"{}")
-        plugin = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                plugin.calls.append(({name.lower(): value for name, value in self.headers.items()}, body))
-                plugin.answer(self)
-
-            def log_message(self, *_: Any) -> None:
-                """Say nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}/scan?deep=1"
-        threading.Thread(target=self.server.serve_forever, args=[0.02], daemon=True).start()
-
-    def says(self, status: int, body: Any = b"", **headers: str) -> None:
-        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.answer = lambda handler: reply(handler, status, raw, **headers)
-
-
-def reply(handler: Any, status: int, body: bytes, **headers: str) -> None:
-    handler.send_response(status)
-    for name, value in {"Content-Length": str(len(body)), **headers}.items():
-        handler.send_header(name, value)
-    handler.end_headers()
-    handler.wfile.write(body)
-
-
 @pytest.fixture
-def plugin(settings: Any) -> Iterator[Plugin]:
-    settings.PLUGIN_HOSTS = ["127.0.0.1"]
-    made = Plugin()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
-
-
-@pytest.fixture
-def caller() -> Iterator[Caller]:
-    made = Caller(now=timezone.now)
-    yield made
-    made._end()
-
-
-def go(caller: Caller, *, calls: int = 1, seconds: float = 20) -> None:
-    """Have the caller work until so many calls have come back and are reported."""
-    end = time.monotonic() + seconds
-    caller.look()
-    caller._work()
-    while calls or caller._in_flight.total():
-        left = end - time.monotonic()
-        assert left > 0, "the call does not come back"
-        answered = caller._come_back.get(timeout=left)
-        caller._come_back.put(answered)
-        calls -= caller._come_back.qsize()
-        caller._work()
-
-
-@pytest.fixture
-def scan(door: Callable[..., Door], plugin: Plugin) -> Callable[..., Door]:
+def scan(door: Callable[..., Door], called: Plugin) -> Callable[..., Door]:
     """A started instance with a task that is called."""
 
     def make(**more: Any) -> Door:
-        site = door(workflow(service("scan", task_queue=QUEUE, **{"url": plugin.url, **more})))
+        site = door(workflow(service("scan", task_queue=QUEUE, **{"url": called.url, **more})))
         site.at = timezone.now()
         assert site.start(context={"file": "a.pdf"}).applied
         return site
@@ -113,15 +47,15 @@ def error_of(site: Door) -> Any:
     return TaskInstance.objects.get(instance=site.instance()).error
 
 
-def test_a_plugin_is_told_what_a_service_is_told(scan, plugin, caller):
-    register("intake", {"name": "scan", "phase": "pre", "url": plugin.url, "secret": "tell nobody"}, by="olga")
-    plugin.says(200, {"pages": 3})
+def test_a_plugin_is_told_what_a_service_is_told(scan, called, caller):
+    register("intake", {"name": "scan", "phase": "pre", "url": called.url, "secret": "tell nobody"}, by="olga")
+    called.says(200, {"pages": 3})
     site = scan(depth=5)
 
     go(caller)
 
     assert (site.state(), site.instance().context) == ("COMPLETED", {"file": "a.pdf", "pages": 3})
-    ((headers, raw),) = plugin.calls
+    ((headers, raw),) = called.calls
     sent = OutboxMessage.objects.get()
     assert json.loads(raw) == sent.payload
     assert sent.payload["depth"] == 5
@@ -159,8 +93,8 @@ def test_no_broker_has_a_part_in_it(scan, caller):
         (200, b'{"a": NaN}', "bad_answer", "The answer is not the JSON we take."),
     ],
 )
-def test_what_goes_wrong_fails_the_attempt(scan, plugin, caller, status, body, code, message):
-    plugin.says(status, body, Location="/elsewhere")
+def test_what_goes_wrong_fails_the_attempt(scan, called, caller, status, body, code, message):
+    called.says(status, body, Location="/elsewhere")
     site = scan()
 
     go(caller)
@@ -170,12 +104,12 @@ def test_what_goes_wrong_fails_the_attempt(scan, plugin, caller, status, body, c
     assert error["message"].startswith(message)
     assert len(error["message"]) <= 180
     assert error["details"] == {"status": status}
-    assert len(plugin.calls) == 1
+    assert len(called.calls) == 1
 
 
 @pytest.mark.parametrize("said", [b"HTTP/1.0 200 OK\r\n", b"HTTP/1.0 200 OK\r\nContent-Length: 99\r\n\r\n", b"HTTP"])
-def test_an_answer_that_breaks_off(scan, plugin, caller, said):
-    plugin.answer = lambda handler: handler.wfile.write(said)
+def test_an_answer_that_breaks_off(scan, called, caller, said):
+    called.answer = lambda handler: handler.wfile.write(said)
     site = scan()
 
     go(caller)
@@ -184,8 +118,8 @@ def test_an_answer_that_breaks_off(scan, plugin, caller, said):
 
 
 @pytest.mark.parametrize("body", [b"", b"  ", b"{}"])
-def test_an_empty_answer_is_one(scan, plugin, caller, body):
-    plugin.says(204 if not body else 200, body)
+def test_an_empty_answer_is_one(scan, called, caller, body):
+    called.says(204 if not body else 200, body)
     site = scan()
 
     go(caller)
@@ -193,9 +127,9 @@ def test_an_empty_answer_is_one(scan, plugin, caller, body):
     assert (site.state(), site.instance().context) == ("COMPLETED", {"file": "a.pdf"})
 
 
-def test_an_answer_that_is_too_large(scan, plugin, caller, monkeypatch):
+def test_an_answer_that_is_too_large(scan, called, caller, monkeypatch):
     monkeypatch.setattr(calling, "MOST_BYTES", 1000)
-    plugin.says(200, {"a": "x" * 1000})
+    called.says(200, {"a": "x" * 1000})
     site = scan()
 
     go(caller)
@@ -203,7 +137,7 @@ def test_an_answer_that_is_too_large(scan, plugin, caller, monkeypatch):
     assert error_of(site)["code"] == "bad_answer"
 
 
-def test_nobody_there(scan, plugin, caller):
+def test_nobody_there(scan, called, caller):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         site = scan(url=f"http://127.0.0.1:{taken.getsockname()[1]}/")
@@ -215,7 +149,7 @@ def test_nobody_there(scan, plugin, caller):
 
 
 @pytest.mark.parametrize("drips", [False, True])
-def test_an_answer_that_does_not_come(scan, plugin, caller, settings, drips):
+def test_an_answer_that_does_not_come(scan, called, caller, settings, drips):
     settings.PLUGIN_CALL_SECONDS = 1
     over = threading.Event()
 
@@ -225,7 +159,7 @@ def test_an_answer_that_does_not_come(scan, plugin, caller, settings, drips):
             if drips:
                 handler.wfile.write(b"X-More: y\r\n")
 
-    plugin.answer = answer
+    called.answer = answer
     site = scan()
 
     go(caller)
@@ -237,30 +171,30 @@ def test_an_answer_that_does_not_come(scan, plugin, caller, settings, drips):
 @pytest.mark.parametrize(
     "url", ["http://localhost:1/", "http://127.0.0.1:1/", "ftp://a.example/", "http://a:b/", 5, None]
 )
-def test_who_may_not_be_called_is_not(scan, caller, plugin, settings, url):
+def test_who_may_not_be_called_is_not(scan, caller, called, settings, url):
     settings.PLUGIN_HOSTS = []
     site = scan(url=url)
 
     go(caller)
 
     assert error_of(site)["code"] in ("forbidden_address", "bad_address", "no_address")
-    assert plugin.calls == []
+    assert called.calls == []
 
 
-def test_a_failed_call_is_tried_again_as_another_attempt(scan, plugin, caller):
-    plugin.says(503)
+def test_a_failed_call_is_tried_again_as_another_attempt(scan, called, caller):
+    called.says(503)
     site = scan(retry={"max_attempts": 2, "delay_seconds": 0})
     go(caller)
-    plugin.says(200, {"pages": 1})
+    called.says(200, {"pages": 1})
 
     go(caller)
 
     assert site.state() == "COMPLETED"
-    assert [headers["idempotency-key"][-1] for headers, _ in plugin.calls] == ["1", "2"]
+    assert [headers["idempotency-key"][-1] for headers, _ in called.calls] == ["1", "2"]
 
 
-def test_a_plugin_may_answer_later(scan, plugin, caller):
-    plugin.says(202)
+def test_a_plugin_may_answer_later(scan, called, caller):
+    called.says(202)
     site = scan(timeout_seconds=60)
 
     go(caller)
@@ -275,8 +209,8 @@ def test_a_plugin_may_answer_later(scan, plugin, caller):
     assert site.instance().context["pages"] == 2
 
 
-def test_who_answers_later_and_never_does_has_its_time_out(scan, plugin, caller):
-    plugin.says(202)
+def test_who_answers_later_and_never_does_has_its_time_out(scan, called, caller):
+    called.says(202)
     site = scan(timeout_seconds=60)
     go(caller)
 
@@ -285,7 +219,7 @@ def test_who_answers_later_and_never_does_has_its_time_out(scan, plugin, caller)
     assert (site.state(), error_of(site)["code"]) == ("FAILED", "timeout")
 
 
-def test_a_late_answer_changes_nothing(scan, plugin, caller):
+def test_a_late_answer_changes_nothing(scan, called, caller):
     began, go_on = threading.Event(), threading.Event()
 
     def answer(handler):
@@ -293,7 +227,7 @@ def test_a_late_answer_changes_nothing(scan, plugin, caller):
         go_on.wait(20)
         reply(handler, 200, b'{"pages": 9}')
 
-    plugin.answer = answer
+    called.answer = answer
     site = scan()
     caller.look()
     caller._work()
@@ -311,17 +245,17 @@ def test_a_late_answer_changes_nothing(scan, plugin, caller):
     assert site.messages() == ["StartTask scan#1"]
 
 
-def test_a_slow_plugin_leaves_room_for_others(door, plugin, caller):
+def test_a_slow_plugin_leaves_room_for_others(door, called, caller):
     go_on = threading.Event()
 
     def answer(handler):
-        if "slow" in plugin.calls[-1][1].decode():
+        if "slow" in called.calls[-1][1].decode():
             go_on.wait(20)
         reply(handler, 200, b"{}")
 
-    plugin.answer = answer
-    slow = [service(f"slow{number}", task_queue="@http/intake/slow", url=plugin.url) for number in range(6)]
-    quick = service("quick", task_queue="@http/intake/quick", url=plugin.url)
+    called.answer = answer
+    slow = [service(f"slow{number}", task_queue="@http/intake/slow", url=called.url) for number in range(6)]
+    quick = service("quick", task_queue="@http/intake/quick", url=called.url)
     site = door(workflow(*slow, quick))
     site.at = timezone.now()
     site.start()
@@ -341,20 +275,20 @@ def test_a_slow_plugin_leaves_room_for_others(door, plugin, caller):
     assert site.state() == "COMPLETED"
 
 
-def test_while_the_engine_is_paused_nobody_is_called(scan, plugin, caller):
+def test_while_the_engine_is_paused_nobody_is_called(scan, called, caller):
     site = scan()
     pausing.pause(by="olga", reason="moving")
 
     caller.look()
     caller._work()
-    assert (caller._in_flight.total(), plugin.calls) == (0, [])
+    assert (caller._in_flight.total(), called.calls) == (0, [])
     pausing.resume(by="olga")
     go(caller)
 
     assert site.state() == "COMPLETED"
 
 
-def test_an_answer_that_comes_while_it_is_paused_waits(scan, plugin, caller):
+def test_an_answer_that_comes_while_it_is_paused_waits(scan, called, caller):
     began, go_on = threading.Event(), threading.Event()
 
     def answer(handler):
@@ -362,7 +296,7 @@ def test_an_answer_that_comes_while_it_is_paused_waits(scan, plugin, caller):
         go_on.wait(20)
         reply(handler, 200, b'{"pages": 9}')
 
-    plugin.answer = answer
+    called.answer = answer
     site = scan()
     caller.look()
     caller._work()
@@ -375,7 +309,7 @@ def test_an_answer_that_comes_while_it_is_paused_waits(scan, plugin, caller):
     pausing.resume(by="olga")
     caller._work()
 
-    assert (site.state(), len(plugin.calls)) == ("COMPLETED", 1)
+    assert (site.state(), len(called.calls)) == ("COMPLETED", 1)
 
 
 def test_it_is_woken_by_what_concerns_it(caller):

@@ -52,7 +52,7 @@ AT_ONCE_TO_ONE = 4
 MOST_BYTES = 1_048_576
 MESSAGE_LENGTH = 180
 DRAIN_SECONDS = 10.0
-_MARGIN_SECONDS = 30
+_MARGIN_SECONDS = 10
 """A lease lasts so much longer than a call: time to report."""
 _NAMES = """
 WITH RECURSIVE names(queue) AS (
