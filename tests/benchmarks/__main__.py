@@ -89,11 +89,11 @@ def _relay(figure: str) -> Run:
     return run
 
 
-def _stage(kind: str) -> Run:
+def _wide(kind: str, module: str) -> Run:
     def run(databases: Databases, tasks: int) -> dict[str, Any]:
         url = databases.ready(kind)
         try:
-            return product(databases, "run", url, module="stage_5000", tasks=tasks)
+            return product(databases, "run", url, module=module, tasks=tasks)
         finally:
             databases.drop(url.removeprefix("sqlite:///"))
 
@@ -203,11 +203,19 @@ FIGURES = (
     ),
     Figure(
         "stage-sqlite", "SQLite, an event among 5,000 tasks against one among 5, ms",
-        _stage("sqlite"), None, 2.0, postgresql=False, rate=False, pick="wide", against="narrow", share=1.0,
+        _wide("sqlite", "stage_5000"), None, 2.0, postgresql=False, rate=False, pick="wide", against="narrow", share=1.0,
     ),
     Figure(
         "stage-postgresql", "PostgreSQL, the same, ms",
-        _stage("postgresql"), None, 2.0, rate=False, pick="wide", against="narrow", share=1.0,
+        _wide("postgresql", "stage_5000"), None, 2.0, rate=False, pick="wide", against="narrow", share=1.0,
+    ),
+    Figure(
+        "plugins-sqlite", "SQLite, 1,000 plugins registered against the 10 that match, ms",
+        _wide("sqlite", "plugins_1000"), None, 2.0, postgresql=False, rate=False, pick="many", against="few",
+    ),
+    Figure(
+        "plugins-postgresql", "PostgreSQL, the same, ms",
+        _wide("postgresql", "plugins_1000"), None, 2.0, rate=False, pick="many", against="few",
     ),
 )  # fmt: skip
 
