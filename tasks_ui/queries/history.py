@@ -183,7 +183,7 @@ def _phase(data: Mapping[str, Any]) -> str:
 
 
 def _kept_out(data: Mapping[str, Any]) -> str:
-    names = [words.readable(one["name"]) for one in data.get("excluded", ())]
+    names = [words.readable(name) for group in data.get("excluded", ()) for name in group["names"]]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return f"Not applicable: {', '.join(names[:_NAMED])}{more}" if names else ""
 

@@ -106,8 +106,9 @@ def test_case_39_a_mandatory_one_that_is_kept_out_is_not_applicable(site, plant)
     told = {"line": "home", "amount": 1, "workflow_name": "Workflow", "component_name": "COMPONENT"}
     assert plant.asked == [("rate", phase, told) for phase in ("pre", "parallel", "post")]
     assert one.states() == {"in": "COMPLETED", "out": "SCHEDULED"}
-    row = PluginRun.objects.get()
-    assert (row.activity, row.name, row.mandatory, row.position, row.system) == ("rate", "p", True, None, "AUTO")
+    (parallel,) = [data for data in events(one, "PhaseStarted") if data["phase"] == "parallel"]
+    assert parallel["excluded"] == [{"mandatory": True, "labels": {"system": "AUTO"}, "names": ["p"]}]
+    assert not PluginRun.objects.exists()
 
 
 def test_case_40_without_anybody_the_stage_is_over_at_once_and_what_follows_is_sent_once(site):
@@ -238,7 +239,9 @@ def test_a_plugin_without_its_row_is_noticed(site):
     assert check_history(instance) == ["plugin PROCESS/m: its row is missing, or says something else"]
     PluginRun.objects.update(mandatory=True)
     kept = PluginRun.objects.get()
-    PluginRun.objects.create(instance=instance, phase="pre", name="y", mandatory=True, frozen_at=kept.frozen_at)
+    PluginRun.objects.create(
+        instance=instance, phase="pre", name="y", position=9, mandatory=True, frozen_at=kept.frozen_at
+    )
 
     assert check_history(instance) == ["1 plugins take part in no phase"]
     PluginRun.objects.filter(name="y").delete()

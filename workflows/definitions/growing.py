@@ -41,7 +41,9 @@ def grown(
     plugins: Sequence[Mapping[str, Json]],
     excluded: Sequence[Mapping[str, Json]],
 ) -> WorkflowDefinition:
-    """This will give the definition with the tasks of a phase: `plugins` hold name, mandatory, labels and task."""
+    """This will give the definition with the tasks of a phase: `plugins` hold name, mandatory, labels and task,
+    `excluded` mandatory, labels and the names of those that are alike.
+    """
     return _grown(_ById(definition), stage, Phase(phase), json.dumps([plugins, excluded], sort_keys=True))
 
 
@@ -70,7 +72,9 @@ def _grown(base: _ById, stage: int, phase: Phase, text: str) -> WorkflowDefiniti
         phase=phase,
         first=len(tasks),
         end=len(tasks) + len(new),
-        excluded=tuple(ExcludedPlugin(one["name"], one["mandatory"], one["labels"]) for one in excluded),
+        excluded=tuple(
+            ExcludedPlugin(name, group["mandatory"], group["labels"]) for group in excluded for name in group["names"]
+        ),
     )
     # The phases of a stage begin one after the other, and no other stage begins in between: its tasks stay together.
     first = len(tasks) if where.first == where.end else where.first

@@ -46,10 +46,9 @@ STAGE_COMPLETED = "StageCompleted"
 STAGE_SKIPPED = "StageSkipped"
 STAGE_CANCELLED = "StageCancelled"
 STAGE_RESET = "StageReset"
-PHASE_STARTED = (
-    "PhaseStarted"  # activity, phase; plugins (name, mandatory, labels, task) and excluded (name, mandatory,
-)
-# labels), frozen here; again (true: those frozen before)
+# activity, phase; plugins (name, mandatory, labels, task) and excluded (mandatory, labels, names), frozen here; again
+# (true: those frozen before)
+PHASE_STARTED = "PhaseStarted"
 
 # About a task. `withdrew` is the live attempt that the event took back from whoever had it.
 TASK_SCHEDULED = "TaskScheduled"  # assigned_to, assigned_kind (people); round: "new" where failures are counted afresh

@@ -18,7 +18,7 @@ class Migration(migrations.Migration):
                 ("activity", models.CharField(max_length=200)),
                 ("phase", models.CharField(max_length=16)),
                 ("name", models.CharField(max_length=200)),
-                ("position", models.PositiveIntegerField(null=True)),
+                ("position", models.PositiveIntegerField()),
                 ("mandatory", models.BooleanField()),
                 ("system", models.CharField(blank=True, default="", max_length=200)),
                 ("regulation", models.CharField(blank=True, default="", max_length=200)),

@@ -1,4 +1,7 @@
-"""Who took part in the activities of an instance, and who was kept out: written when a phase begins, never changed."""
+"""Who took part in the activities of an instance: written when a phase begins, never changed.
+
+Who was kept out is told by the history alone: of a thousand registered plugins that may be most, in every instance.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,14 @@ LABEL_LENGTH = 200
 
 
 class PluginRun(models.Model):
-    """A plugin in a phase of an instance. Its state is that of the task at `position`; without one it was kept out."""
+    """A plugin that takes part in a phase of an instance; its state is that of the task at `position`."""
 
     instance = models.ForeignKey(WorkflowInstance, on_delete=models.PROTECT, db_index=False, related_name="plugins")
     stage_name = models.CharField(max_length=200)
     activity = models.CharField(max_length=200)
     phase = models.CharField(max_length=16)
     name = models.CharField(max_length=200)
-    position = models.PositiveIntegerField(null=True)
+    position = models.PositiveIntegerField()
     mandatory = models.BooleanField()
     system = models.CharField(max_length=LABEL_LENGTH, blank=True, default="")
     regulation = models.CharField(max_length=LABEL_LENGTH, blank=True, default="")

@@ -25,7 +25,7 @@ _KEPT = 2_000
 _LEAST_COUNTED = 200
 _COUNT = """SELECT %s AS name, COUNT(*), SUM(CASE WHEN t.state IN ('SCHEDULED', 'STARTED', 'WAITING') THEN 1 END),
   SUM(CASE WHEN t.state = 'FAILED' AND i.state NOT IN ('COMPLETED', 'ROLLED_BACK', 'CANCELLED') THEN 1 END)
-FROM (SELECT r.instance_id, r.position FROM workflows_pluginrun r WHERE r.activity = %s AND r.position IS NOT NULL
+FROM (SELECT r.instance_id, r.position FROM workflows_pluginrun r WHERE r.activity = %s
     ORDER BY r.frozen_at DESC LIMIT %s) newest
   JOIN workflows_taskinstance t ON t.instance_id = newest.instance_id AND t.position = newest.position
   JOIN workflows_workflowinstance i ON i.id = newest.instance_id"""

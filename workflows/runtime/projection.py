@@ -74,15 +74,13 @@ def stage_columns(stage: Stage) -> dict[str, Any]:
 def plugin_columns(
     definition: WorkflowDefinition, stage: StageDefinition, phase: FrozenPhase
 ) -> Iterator[dict[str, Any]]:
-    """This will give the columns of the plugins of a phase: who takes part, and then who was kept out."""
+    """This will give the columns of the plugins that take part in a phase; who was kept out has no row."""
     about = {"stage_name": stage.stage_name, "activity": stage.activity or stage.stage_name, "phase": str(phase.phase)}
     for task in definition.tasks[phase.first : phase.end]:
         part = task.plugin
         assert part is not None
         own = {"name": part.name, "position": task.position, "mandatory": part.mandatory}
         yield {**about, **own, **_labels(part.labels)}
-    for one in phase.excluded:
-        yield {**about, "name": one.name, "position": None, "mandatory": one.mandatory, **_labels(one.labels)}
 
 
 def _labels(labels: Mapping[str, str]) -> dict[str, str]:

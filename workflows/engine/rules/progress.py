@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from workflows.definitions.conditions import holds
-from workflows.definitions.schema import PHASES, Phase, TaskKind
+from workflows.definitions.schema import PHASES, ExcludedPlugin, Phase, TaskKind
 from workflows.definitions.search import values_of
 from workflows.engine import events as e
 from workflows.engine.decision import World
@@ -138,7 +138,16 @@ def _begin_phase(draft: Draft, world: World, at: int, phase: Phase) -> None:
         {"name": one.name, "mandatory": one.mandatory, "labels": dict(one.labels), "task": dict(one.task)}
         for one in expected.plugins
     ]
-    data["excluded"] = [
-        {"name": one.name, "mandatory": one.mandatory, "labels": dict(one.labels)} for one in expected.excluded
-    ]
+    data["excluded"] = _grouped(expected.excluded)
     draft.on_stage(e.PHASE_STARTED, at, data)
+
+
+def _grouped(excluded: Iterable[ExcludedPlugin]) -> list[dict[str, object]]:
+    """Those kept out, alike ones together: of a thousand registered plugins this may be most, in every instance."""
+    groups: dict[tuple[object, ...], list[str]] = {}
+    for one in excluded:
+        groups.setdefault((one.mandatory, *sorted(one.labels.items())), []).append(one.name)
+    return [
+        {"mandatory": mandatory, "labels": dict(labels), "names": names}  # type: ignore[arg-type]
+        for (mandatory, *labels), names in groups.items()
+    ]
