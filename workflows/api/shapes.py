@@ -16,7 +16,6 @@ from workflows.engine.lifecycle import (
     SubscriptionStatus,
     TaskState,
 )
-from workflows.engine.plugins import Phase
 from workflows.models import ActivityRecordKind, Misfire, SubscriptionEventKind
 from workflows.models.progress import MESSAGE_LENGTH
 from workflows.runtime.backlog import Why
@@ -266,7 +265,7 @@ _SUBSCRIPTION: Mapping[str, Schema] = {
 }
 
 _NUMBER_OR_NULL: Schema = {"type": ["number", "null"], "exclusiveMinimum": 0}
-_PLUGIN: Mapping[str, Schema] = {
+_REGISTERED: Mapping[str, Schema] = {
     "name": TEXT,
     "phase": _one_of(Phase),
     "before": _list(TEXT),
@@ -636,18 +635,18 @@ SCHEMAS: Mapping[str, Any] = {
     "PluginDefinition": {
         **_object(
             {
-                **_PLUGIN,
+                **_REGISTERED,
                 "secret": {"type": "string", "maxLength": 200, "description": "Signs calls; never shown. '': none."},
                 "reason": {"type": "string", "maxLength": 2_000, "description": "Why; it is kept in the history."},
             },
-            optional=tuple(set(_PLUGIN) - {"phase"} | {"secret", "reason"}),
+            optional=tuple(set(_REGISTERED) - {"phase"} | {"secret", "reason"}),
             about="One of `task_queue`, `url`, `step`, `assigned_to`. Null counts as absent; unknown keys are faults.",
         ),
         "additionalProperties": False,
     },
     "Plugin": _object(
         {
-            **_PLUGIN,
+            **_REGISTERED,
             "signed": {**FLAG, "description": "Whether calls are signed with a secret."},
             "revision": {**NUMBER, "description": "The activity's revision when it was last changed."},
             "registered_by": TEXT,
