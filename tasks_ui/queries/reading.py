@@ -133,7 +133,9 @@ def _phases(
     known = {task.position: task for task in tasks}
 
     def look(position: int) -> Seen:
-        task = known[position]
+        task = known.get(position)
+        if task is None:  # it came while the page was read
+            return Seen(TaskState.PENDING)
         return Seen(TaskState(task.state), task.error, task.percent, task.message)
 
     return phases_of(definition, where, stage_state=state, look=look)

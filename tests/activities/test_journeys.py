@@ -2,6 +2,7 @@
 
 import pytest
 
+from tasks_ui.queries.reading import read
 from tests.builders import (
     ROLL_BACK,
     activity,
@@ -25,8 +26,8 @@ from workflows.engine.commands import StartWorkflow
 from workflows.models import HandledMessage, LoggedEvent, PluginRun, TaskInstance, TaskProgress
 from workflows.runtime import listeners
 from workflows.runtime.inbound import UnreadableEvent
-from workflows.runtime.loading import snapshots
-from workflows.runtime.replay import check_history
+from workflows.runtime.loading import definition_of, snapshots
+from workflows.runtime.replay import check_history, followed
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True)]
 
@@ -375,3 +376,15 @@ def test_the_undoing_of_a_plugin_tells_how_far_it_is(site):
     assert of_stage(one)["tasks"][0]["progress"] == {"percent": 50, "message": "half"}
     one.ask(completed("PROCESS/book", compensation=True))
     assert "progress" not in of_stage(one)["tasks"][0]
+
+
+def test_a_phase_that_begins_while_a_page_is_read_does_no_harm(site):
+    one = site({"pre": [plugin(service("a"))], "parallel": [plugin(service("b"))]})
+    old = one.instance()
+    one.ask(done("a"))
+
+    shown = read(old, now=one.at)
+
+    assert [task.title for task in shown.tasks] == ["In", "A", "B", "Out"]
+    assert len(followed(old, 3).tasks) == 4
+    assert followed(old, 1) is definition_of(old.template_id)

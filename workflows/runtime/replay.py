@@ -8,7 +8,9 @@ from typing import Any
 
 from workflows.definitions.schema import TaskKind, WorkflowDefinition
 from workflows.engine import evolve
+from workflows.engine.codec import Reader
 from workflows.engine.draft import Draft
+from workflows.engine.events import PHASE_STARTED
 from workflows.engine.outgoing import messages
 from workflows.engine.snapshot import Snapshot
 from workflows.models import (
@@ -43,9 +45,19 @@ def state_at(instance: WorkflowInstance, sequence: int | None = None) -> tuple[W
 
 
 def followed(instance: WorkflowInstance, position: int) -> WorkflowDefinition:
-    """This will give a definition that has a task at that position: the template's where that will do."""
+    """This will give a definition that has a task at that position: the template's where that will do.
+
+    Else it is read from the events by which it has grown, which are few; it may be newer than rows that were read
+    before.
+    """
     definition = definition_of(instance.template_id)
-    return definition if position < len(definition.tasks) else state_at(instance)[0]
+    if position < len(definition.tasks):
+        return definition
+    grew = LoggedEvent.objects.filter(instance=instance, event=PHASE_STARTED).order_by("sequence")
+    reader = Reader(definition)
+    for name, shape, stage, data in grew.values_list("event", "shape", "stage_name", "data"):
+        reader.read(name, shape, stage, None, None, data)
+    return reader.definition
 
 
 def check_history(instance: WorkflowInstance) -> list[str]:
