@@ -24,7 +24,7 @@ from tests.builders import (
 )
 from workflows.engine.commands import StartWorkflow
 from workflows.models import HandledMessage, LoggedEvent, PluginRun, TaskInstance, TaskProgress
-from workflows.runtime import listeners
+from workflows.runtime import listeners, traffic
 from workflows.runtime.inbound import UnreadableEvent
 from workflows.runtime.loading import definition_of, snapshots
 from workflows.runtime.replay import check_history, followed
@@ -388,3 +388,18 @@ def test_a_phase_that_begins_while_a_page_is_read_does_no_harm(site):
     assert [task.title for task in shown.tasks] == ["In", "A", "B", "Out"]
     assert len(followed(old, 3).tasks) == 4
     assert followed(old, 1) is definition_of(old.template_id)
+
+
+def test_what_plugins_answer_counts_for_their_own_queues(site):
+    one = site({"pre": [plugin(service("a", **undo("unbook")))], "parallel": [plugin(service("b"))]})
+    one.ask(started("PROCESS/a", worker="w-1"))
+    one.ask(done("a"))
+    one.ask(ROLL_BACK)
+    one.ask(completed("PROCESS/a", compensation=True))
+
+    moving = traffic.read(at=one.at)
+
+    out = {queue: moving.of(queue).out_long > 0 for queue in ("in_queue", "a_queue", "b_queue", "unbook")}
+    assert out == {"in_queue": True, "a_queue": True, "b_queue": False, "unbook": True}
+    assert moving.of("out_queue").out_long == 0
+    assert moving.seen["a_queue"].by == "bot"

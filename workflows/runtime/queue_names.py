@@ -7,7 +7,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from workflows.definitions.reading import read_tasks
+from workflows.definitions.reading import activity_of, read_tasks
 from workflows.definitions.schema import Json, TaskDefinition, TaskKind
 from workflows.models import WorkflowTemplate
 from workflows.runtime.projection import STEP_QUEUE, queue_of, undo_queue_of
@@ -21,19 +21,23 @@ _NEWEST = 200
 class Queues:
     """The queues of one version, by stage and task; people's tasks are nobody's work in a queue.
 
-    Only what differs from the most usual one is kept for each task: thousands side by side go to the same queue.
+    Only what differs from the most usual one is kept for each task: thousands side by side go to the same queue. Where
+    plugins go the template does not know: `activities` are the stages that they work in.
     """
 
     usual: str = ""
     others: Mapping[tuple[str, str], str] = field(default_factory=dict)
     undoing: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    activities: frozenset[str] = frozenset()
 
     def names(self) -> set[str]:
         """This will name them all."""
         return {self.usual, *self.others.values(), *self.undoing.values()} - {""}
 
     def work(self, stage: str, task: str) -> str:
-        """This will say where a task of this version goes ("" for a person's)."""
+        """This will say where a task of this version goes ("" for a person's, and for a plugin's)."""
+        if stage in self.activities:
+            return ""
         return self.others.get((stage, task), self.usual)
 
     def undo(self, stage: str, task: str) -> str:
@@ -75,7 +79,8 @@ def _read(template: Mapping[str, Json]) -> Queues:
             others[key] = queue
         if queue := undo_queue_of(task):
             undoing[key] = queue
-    return Queues(usual, others, undoing)
+    activities = frozenset(stage["stage_name"] for stage in template["stages"] if activity_of(stage) is not None)
+    return Queues(usual, others, undoing, activities)
 
 
 def _work(task: TaskDefinition) -> str:

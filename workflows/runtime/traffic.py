@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from django.db import connection
 
 from workflows.conf import settings
 from workflows.engine import events as e
+from workflows.engine.outgoing import COMPENSATE_TASK, START_TASK
 from workflows.models import LoggedEvent
 from workflows.runtime.identity import read_uuid
 from workflows.runtime.queue_names import queues_of
@@ -35,6 +37,10 @@ FROM (SELECT id, instance_id, stage_name, task_name, event, occurred_at FROM wor
   ORDER BY id DESC LIMIT %s) few JOIN workflows_workflowinstance i ON i.id = few.instance_id
 WHERE few.event IN (%s, %s, %s, %s, %s) AND few.occurred_at >= %s
 GROUP BY i.template_id, few.stage_name, few.task_name, few.event"""
+_OF_PLUGINS = """SELECT i.template_id, few.stage_name, few.task_name, few.event_name, MAX(few.queue)
+FROM (SELECT instance_id, stage_name, task_name, event_name, queue FROM workflows_outboxmessage
+  ORDER BY id DESC LIMIT %s) few JOIN workflows_workflowinstance i ON i.id = few.instance_id
+GROUP BY i.template_id, few.stage_name, few.task_name, few.event_name"""
 _FURTHEST = "SELECT occurred_at FROM workflows_loggedevent ORDER BY id DESC LIMIT 1 OFFSET %s"
 
 
@@ -130,13 +136,17 @@ def _taken(at: dt.datetime) -> tuple[dict[str, tuple[int, int]], dict[str, list[
         furthest = cursor.fetchone()
     back = LONG if furthest is None else min(LONG, at - _moment(furthest[0]))
     known = queues_of(key for key, *_ in rows if key is not None)
+    plugins = _of_plugins(cap) if any(row[0] in known and row[1] in known[row[0]].activities for row in rows) else {}
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     newest: dict[str, list[int]] = defaultdict(list)
     for template, stage, task, event, short, long, last in rows:
         of = known.get(template) if template is not None else None
         if of is None:
             continue
-        queue = of.undo(stage, task) if event in _UNDONE else of.work(stage, task)
+        if stage in of.activities:
+            queue = plugins.get((template, stage, task, COMPENSATE_TASK if event in _UNDONE else START_TASK), "")
+        else:
+            queue = of.undo(stage, task) if event in _UNDONE else of.work(stage, task)
         if not queue:
             continue
         newest[queue].append(last)
@@ -144,6 +154,13 @@ def _taken(at: dt.datetime) -> tuple[dict[str, tuple[int, int]], dict[str, list[
             counts[queue][0] += short
             counts[queue][1] += long
     return {name: (short, long) for name, (short, long) in counts.items()}, newest, back
+
+
+def _of_plugins(cap: int) -> dict[tuple[uuid.UUID | None, str, str, str], str]:
+    """Where plugins are sent their work, by (template, stage, task, what is asked), as the newest messages say."""
+    with connection.cursor() as cursor:
+        cursor.execute(_OF_PLUGINS, [cap])
+        return {(read_uuid(row[0]), *row[1:4]): row[4] for row in cursor.fetchall()}
 
 
 def _seen(newest: Mapping[str, list[int]]) -> dict[str, Seen]:
