@@ -6,7 +6,19 @@ The pages for work stand in `work_urls`: `inbox/` (inbox), `tasks/<uuid>/…` (t
 
 from django.urls import URLPattern, URLResolver, include, path
 
-from tasks_ui import engine, instance, instances, overview, quarantine, queues, rail, search, signin, subscriptions
+from tasks_ui import (
+    activities,
+    engine,
+    instance,
+    instances,
+    overview,
+    quarantine,
+    queues,
+    rail,
+    search,
+    signin,
+    subscriptions,
+)
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", overview.overview, name="overview"),
@@ -29,6 +41,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("subscriptions/<uuid:pk>/", subscriptions.subscription, name="subscription"),
     path("subscriptions/<uuid:pk>/unlock/", subscriptions.subscription_unlock, name="subscription_unlock"),
     path("subscriptions/<uuid:pk>/note/", subscriptions.subscription_note, name="subscription_note"),
+    path("activities/", activities.activities, name="activities"),
+    path("activities/<str:name>/", activities.activity, name="activity"),
+    path("plugins/register/", activities.register, name="plugin_register"),
+    path("plugins/deregister/", activities.deregister, name="plugin_deregister"),
     path("quarantine/", quarantine.quarantine, name="quarantine"),
     path("quarantine/see-to/", quarantine.see_to, name="see_to"),
     path("quarantine/<int:pk>/", quarantine.quarantined, name="quarantined"),

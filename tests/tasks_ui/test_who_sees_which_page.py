@@ -20,6 +20,7 @@ PAGES = {
     "inbox": ("ok", "ok", "ok", "ok", "forbidden"),
     "templates": ("ok", "ok", "ok", "hidden", "ok"),
     "subscriptions": ("ok", "ok", "ok", "hidden", "ok"),
+    "activities": ("ok", "ok", "ok", "hidden", "ok"),
     "publish": ("ok", "forbidden", "ok", "forbidden", "forbidden"),
     "start": ("ok", "forbidden", "ok", "forbidden", "forbidden"),
 }
@@ -40,6 +41,9 @@ ABOUT_ONE = {  # Pages of one thing: who sees it is tested with the thing.
     "subscription": "whoever reads everything",
     "subscription_unlock": "operators",
     "subscription_note": "operators",
+    "activity": "whoever reads everything",
+    "plugin_register": "operators",
+    "plugin_deregister": "operators",
     "resubmit": "operators",
     "discard": "operators",
 }

@@ -10,7 +10,6 @@ from django.http import HttpResponse
 from django.urls import reverse
 from rest_framework.request import Request
 
-from workflows.activities.plugin import InvalidPlugin
 from workflows.api import bodies, paging, parameters, problems
 from workflows.api.base import ApiView, answer, moment
 from workflows.api.calls import Call, Document
@@ -95,7 +94,7 @@ class ActivityView(ApiView):
                 only_own=not self.person.is_operator,
                 seen=seen,
             )
-        except InvalidPlugin as invalid:
+        except registering.InvalidPlugin as invalid:
             faults = [problems.fault(one.pointer, one.code, one.message) for one in invalid.problems]
             raise bodies.invalid_body(faults) from None
         except registering.AlreadyRegistered as known:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import connection
 
 from workflows.activities.filters import Attributes, compile_policy, reason_against
 from workflows.activities.ordering import in_order
+from workflows.activities.plugin import DELIVERIES as DELIVERIES
+from workflows.activities.plugin import delivery_of as delivery_of
 from workflows.conf import settings
 from workflows.definitions.reading import activity_of
 from workflows.definitions.schema import Json
 from workflows.engine.plugins import Phase
 from workflows.models import Activity, Plugin, WorkflowTemplate
+from workflows.runtime.sql import moment_of
 
 _NEWEST = 500
 """Of so many workflows, those published last, the activities are known without a registration."""
@@ -29,6 +33,17 @@ FROM (SELECT r.instance_id, r.position FROM workflows_pluginrun r WHERE r.activi
     ORDER BY r.frozen_at DESC LIMIT %s) newest
   JOIN workflows_taskinstance t ON t.instance_id = newest.instance_id AND t.position = newest.position
   JOIN workflows_workflowinstance i ON i.id = newest.instance_id"""
+
+_OPEN = """FROM (SELECT r.* FROM workflows_pluginrun r WHERE r.activity = %s ORDER BY r.frozen_at DESC LIMIT %s) newest
+  JOIN workflows_taskinstance t ON t.instance_id = newest.instance_id AND t.position = newest.position
+  JOIN workflows_workflowinstance i ON i.id = newest.instance_id
+WHERE t.state IN ('SCHEDULED', 'STARTED', 'WAITING')
+  OR t.state = 'FAILED' AND i.state NOT IN ('COMPLETED', 'ROLLED_BACK', 'CANCELLED')"""
+_STANDING = f"""SELECT newest.name, SUM(CASE t.state WHEN 'SCHEDULED' THEN 1 ELSE 0 END),
+  SUM(CASE WHEN t.state IN ('STARTED', 'WAITING') THEN 1 ELSE 0 END), SUM(CASE t.state WHEN 'FAILED' THEN 1 ELSE 0 END)
+{_OPEN} GROUP BY newest.name"""
+_WORK = f"""SELECT i.id, i.business_ref_no, t.stage_name, t.task_name, newest.name, newest.phase, newest.mandatory,
+  t.state, t.offered_at {_OPEN} ORDER BY newest.frozen_at DESC, t.position LIMIT %s"""
 
 _known: OrderedDict[uuid.UUID, Sequence[tuple[str, str]]] = OrderedDict()
 """Activities and stages of published versions, which never change."""
@@ -52,6 +67,28 @@ class Runs:
     in_progress: int = 0
     in_error: int = 0
     counted: bool = True
+
+
+class Standing(NamedTuple):
+    """How one plugin stands: work that it was sent, work that it has begun, work that failed for good."""
+
+    waiting: int
+    at_work: int
+    in_error: int
+
+
+class Work(NamedTuple):
+    """What a plugin has to do in one instance, or has failed to."""
+
+    instance_id: uuid.UUID
+    reference: str
+    stage_name: str
+    task_name: str
+    plugin: str
+    phase: str
+    mandatory: bool
+    state: str
+    since: dt.datetime | None
 
 
 class Judged(NamedTuple):
@@ -107,6 +144,28 @@ def count_runs(activities: Sequence[str]) -> Mapping[str, Runs]:
         for name, total, in_progress, in_error in cursor.fetchall():
             found[name] = Runs(int(in_progress or 0), int(in_error or 0), total < cap)
     return found
+
+
+def standing(activity: str) -> Mapping[str, Standing]:
+    """This will count by plugin what waits, what is at work and what has failed, of the newest runs."""
+    with connection.cursor() as cursor:
+        cursor.execute(_STANDING, [activity, int(settings.COUNT_CAP)])
+        return {name: Standing(int(one), int(two), int(three)) for name, one, two, three in cursor.fetchall()}
+
+
+def open_work(activity: str, *, most: int) -> list[Work]:
+    """This will list what plugins have to do and what they have failed to do, the newest first."""
+    with connection.cursor() as cursor:
+        cursor.execute(_WORK, [activity, int(settings.COUNT_CAP), most])
+        rows = cursor.fetchall()
+    return [
+        Work(_read_id(key), ref, stage, task, name, phase, bool(mandatory), state, moment_of(at))
+        for key, ref, stage, task, name, phase, mandatory, state, at in rows
+    ]
+
+
+def _read_id(key: Any) -> uuid.UUID:
+    return key if isinstance(key, uuid.UUID) else uuid.UUID(hex=key)
 
 
 def would_take_part(activity: str, attributes: Attributes) -> list[Judged]:

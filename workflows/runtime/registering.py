@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from workflows.activities import plugin as documents
 from workflows.activities.ordering import faults_of_order
-from workflows.activities.plugin import InvalidPlugin, problems_of
+from workflows.activities.plugin import InvalidPlugin as InvalidPlugin
+from workflows.activities.plugin import problems_of
 from workflows.definitions.problems import Problem
 from workflows.definitions.schema import Json
 from workflows.models import Activity, ActivityRecord, ActivityRecordKind, Plugin
