@@ -357,6 +357,20 @@ def test_a_relation_to_one_that_somebody_else_holds_is_refused(nodes):
     assert not one.depends_on.exists()
 
 
+def test_nobody_is_related_to_a_family_of_which_somebody_else_holds_one(nodes):
+    one, two, three = nodes.make("One"), nodes.make("Two"), nodes.make("Three")
+    nodes.run("Attach", two.pk, other=str(three.pk))
+    visit = nodes.run("Visit", three.pk)
+
+    instance = nodes.run("Attach", one.pk, other=str(two.pk))
+
+    assert instance.state == "FAILED"
+    assert not one.depends_on.exists()
+    nodes.ask(visit, CancelWorkflow(reason="over"))
+    nodes.ask(instance, RetryTask("STEPS", "reach_the_port"))
+    assert one.depends_on.get().child_id == two.pk
+
+
 # --- Unlocking, replays, refusals --------------------------------------------------------------------------------
 
 

@@ -138,7 +138,9 @@ def put_back(task: Task, subscription_id: Key, *, status: str | None = None) -> 
 
 
 def relate(task: Task, *, parent: Key, child: Key) -> None:
-    """This will say that the parent depends on the child. The task's instance holds one of them, and nobody else any.
+    """This will say that the parent depends on the child.
+
+    The task's instance holds one of them, and nobody else any, nor any that they are related to.
 
     Raises NotTheHolder, and ValueError where the child depends on the parent already.
     """
@@ -173,28 +175,38 @@ def _held(task: Task, key: Key) -> Subscription:
         raise NotTheHolder(f"The subscription {row.pk} {holder}; {task.instance_id} may not change it.")
     # Locked only now: nobody waits for a holder's long step to be told no. Nobody takes it from us meanwhile, as our
     # instance is locked, which ends and unlockings wait for.
-    return _locked([key])[0]
+    return _locked(key)
 
 
 def _two(task: Task, parent: Key, child: Key) -> tuple[Subscription, Subscription]:
-    one, other = _locked([parent, child])
-    holders = {str(row.holder_id) for row in (one, other) if row.holder_id is not None}
-    if holders != {task.instance_id}:
+    named = [key for key in map(read_uuid, (parent, child)) if key is not None]
+    # With their families: nobody holds one of those, or takes hold of one while they are being related.
+    rows = _rows(SubscriptionRelation.objects.family(named))
+    one, other = (_among(rows, key) for key in (parent, child))
+    holders = {str(row.holder_id) for row in rows.values() if row.holder_id is not None}
+    if holders != {task.instance_id} or (one.holder_id is None and other.holder_id is None):
         said = ", ".join(sorted(holders - {task.instance_id})) or "nobody"
-        raise NotTheHolder(f"Of {one.pk} and {other.pk} one is held by {said}; {task.instance_id} may not relate them.")
+        raise NotTheHolder(
+            f"Of {one.pk} and {other.pk}, with all that they are related to, one is held by {said};"
+            f" {task.instance_id} may not relate them."
+        )
     return one, other
 
 
-def _locked(keys: Sequence[Key]) -> list[Subscription]:
-    ids = [read_uuid(key) for key in keys]
-    named = [key for key in ids if key is not None]
-    # Two of them: with their families, so that nobody takes hold of one of those while they are being related.
-    family = SubscriptionRelation.objects.family(named) if len(named) > 1 else frozenset(named)
-    rows = {row.pk: row for row in Subscription.objects.filter(pk__in=family).locked()}
-    missing = [str(key) for key, known in zip(keys, ids, strict=True) if known not in rows]
-    if missing:
-        raise UnknownSubscription(f"There is no subscription {missing[0]}.")
-    return [rows[key] for key in ids if key is not None]
+def _locked(key: Key) -> Subscription:
+    known = read_uuid(key)
+    return _among(_rows([known] if known is not None else []), key)
+
+
+def _rows(keys: Collection[uuid.UUID]) -> dict[uuid.UUID, Subscription]:
+    return {row.pk: row for row in Subscription.objects.filter(pk__in=keys).locked()}
+
+
+def _among(rows: Mapping[uuid.UUID, Subscription], key: Key) -> Subscription:
+    known = read_uuid(key)
+    if known is None or known not in rows:
+        raise UnknownSubscription(f"There is no subscription {key}.")
+    return rows[known]
 
 
 def _changed(row: Subscription, task: Task, *, values: dict[str, Json], status: str | None) -> Subscription:
