@@ -124,6 +124,12 @@ class MessageState(StrEnum):
     PENDING = "PENDING"
     SENT = "SENT"
     FAILED = "FAILED"
+    HELD = "HELD"
+    WITHDRAWN = "WITHDRAWN"
+
+
+UNSENT = (MessageState.PENDING, MessageState.FAILED)
+"""The states of a message that is to be sent; one that is HELD stands in its queue's line and is sent when let out."""
 
 
 class QuarantineState(StrEnum):
@@ -136,8 +142,11 @@ class QuarantineState(StrEnum):
 
 RESUBMIT_QUARANTINED = Move((QuarantineState.OPEN,), QuarantineState.RESUBMITTED)
 DISCARD_QUARANTINED = Move((QuarantineState.OPEN,), QuarantineState.DISCARDED)
-MARK_SENT = Move((MessageState.PENDING, MessageState.FAILED), MessageState.SENT)
-MARK_UNSENT = Move((MessageState.PENDING, MessageState.FAILED), MessageState.FAILED)
+MARK_SENT = Move((*UNSENT, MessageState.HELD), MessageState.SENT)
+MARK_UNSENT = Move(UNSENT, MessageState.FAILED)
+HOLD_MESSAGE = Move(UNSENT, MessageState.HELD)
+LET_OUT_MESSAGE = Move((MessageState.HELD,), MessageState.PENDING)
+WITHDRAW_MESSAGE = Move((*UNSENT, MessageState.HELD), MessageState.WITHDRAWN)
 
 
 class SubscriptionStatus(StrEnum):

@@ -41,6 +41,16 @@ def is_called(queue: str) -> bool:
     return queue.startswith(CALLED)
 
 
+def is_work(event_name: str, body: Mapping[str, Any]) -> bool:
+    """This will tell whether a service is to do something: a person's task only tells the queue, and so does a cancel.
+
+    `body` is the message.
+    """
+    if event_name == START_TASK:
+        return str(body["task_type"]) != str(TaskKind.HUMAN)
+    return event_name == COMPENSATE_TASK
+
+
 def messages(definition: WorkflowDefinition, snapshot: Snapshot, events: Iterable[Event]) -> Iterator[Outgoing]:
     """This will give what the events of one decision send, in their order; `snapshot` is the instance after them."""
     for event in events:

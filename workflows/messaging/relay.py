@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 
 from workflows import failpoints
 from workflows.messaging.port import BusDown, MessageBus, Outgoing, PostingBus
-from workflows.runtime import fresh, outbox, pausing
+from workflows.runtime import fresh, line, listeners, outbox, pausing
+from workflows.runtime.claimed import Claimed
 from workflows.runtime.fresh import FreshMessage
 from workflows.runtime.listeners import Committed
 from workflows.runtime.workers import Worker
@@ -46,6 +47,7 @@ class Relay:
         self._sent_since = 0.0
         self._posted: Sequence[FreshMessage] = ()
         self._bus_in_use = threading.Lock()
+        self._next_strays = 0.0
         self.worker = Worker(name="relay", work=self._work, rest=TEND_SECONDS, end=self._end)
 
     def heard(self, committed: Committed) -> None:
@@ -67,7 +69,7 @@ class Relay:
         try:
             if isinstance(self._bus, PostingBus) and not self._posted:
                 messages = fresh.messages.take(POST)
-                if messages and self._bus.post(_outgoing(messages)):
+                if messages and not _limited(messages) and self._bus.post(_outgoing(messages)):
                     self._posted = messages
                 else:
                     fresh.messages.put_back(messages)
@@ -119,6 +121,11 @@ class Relay:
     def _send_fresh(self, bus: MessageBus) -> int:
         posted = self._confirm(bus)
         taken = fresh.messages.take(BATCH)
+        if late := _limited(taken):
+            # Their queue has got limits since they were written down: into the line with them.
+            taken = [one for one in taken if one not in late]
+            self._look_wanted = True
+            outbox.hand_back(late, at=self._now())
         if taken:
             self._take_down(taken, lambda: bus.publish(_outgoing(taken)))
         return posted + len(taken)
@@ -160,6 +167,7 @@ class Relay:
 
     def _look(self, bus: MessageBus) -> float | None:
         most = PROBE if self._failures else BATCH
+        again_at = None if self._failures else self._let_out()
         tried, down = _round(bus, self._now(), most)
         if down:
             # A few rows feel whether it is back; the others keep their turn, and whoever wakes us need not know.
@@ -171,20 +179,38 @@ class Relay:
             self._failures = 0
             outbox.due_again(BUS_DOWN, at=self._now())
             return 0
-        if tried == most:
+        if tried == most or (tried and pausing.known.limited):
+            # Of queues with limits some of it may have been put into the line.
             return 0
         self._tend(bus)
-        if bus.has_everything:
+        if bus.has_everything and not pausing.known.limited:
             # Nobody waits for this; writing down a whole moment's messages at once leaves the database to others.
             self.worker.doze(GATHER_SECONDS)
-        due = outbox.next_due()
+        due = min((one for one in (outbox.next_due(), again_at) if one is not None), default=None)
         return None if due is None else max(0.05, (due - self._now()).total_seconds())
+
+    def _let_out(self) -> dt.datetime | None:
+        """Feed the queues that have limits; when to do so again by the clock."""
+        now = self._now()
+        if time.monotonic() >= self._next_strays:
+            self._next_strays = time.monotonic() + TEND_SECONDS
+            line.free_strays(now)
+        out = line.let_out(now)
+        if out.queues:
+            # Whoever waits for a lease may have it now.
+            listeners.tell(Committed(at=now, changes=(), queues=out.queues))
+        return out.again_at
 
     def _tend(self, bus: MessageBus) -> None:
         try:
             bus.tend()
         except BusDown as error:
             logger.info("the connection to the bus has ended; the next message opens another (%s)", error)
+
+
+def _limited(messages: Sequence[FreshMessage]) -> Sequence[FreshMessage]:
+    limited = pausing.known.limited
+    return [one for one in messages if one.queue in limited] if limited else ()
 
 
 def _outgoing(messages: Sequence[FreshMessage]) -> list[Outgoing]:
@@ -203,7 +229,7 @@ def _round(bus: MessageBus, at: dt.datetime, most: int) -> tuple[int, bool]:
         return outbox.settle_all(at, most=most), False
     down = False
 
-    def send(messages: Sequence[outbox.Claimed]) -> Sequence[str | None]:
+    def send(messages: Sequence[Claimed]) -> Sequence[str | None]:
         nonlocal down
         try:
             failpoints.hit("relay_before_publish")

@@ -26,7 +26,7 @@ class AlterOnPostgresql(migrations.AlterField):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("workflows", "0010_plugins_and_progress")]
+    dependencies = [("workflows", "0011_queue_limits")]
 
     operations = [
         AlterOnPostgresql(

@@ -15,6 +15,7 @@ from workflows.models.people import Person, Role, person_of
 from workflows.models.plugin import PluginRun
 from workflows.models.progress import TaskProgress
 from workflows.models.quarantine import QuarantinedMessage
+from workflows.models.queue_limit import QueueLimit
 from workflows.models.search import SearchedValue
 from workflows.models.subscription import (
     Product,
@@ -50,6 +51,7 @@ __all__ = [
     "PluginRun",
     "Product",
     "QuarantinedMessage",
+    "QueueLimit",
     "Role",
     "Schedule",
     "SearchedValue",

@@ -104,12 +104,12 @@ class Schedule(models.Model):
 
 
 class ControlRecord(models.Model):
-    """Who has paused, resumed, retried in bulk, or changed a schedule: written with the change, never changed."""
+    """Who has paused, resumed, retried in bulk, changed a schedule or limits: written with it, never changed."""
 
     at = models.DateTimeField()
     actor = models.CharField(max_length=150)
     action = models.CharField(max_length=24)
-    subject = models.CharField(max_length=100, blank=True, default="")
+    subject = models.CharField(max_length=200, blank=True, default="")
     reason = models.TextField(blank=True, default="")
     data = JsonText(null=True)
 

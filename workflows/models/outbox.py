@@ -9,21 +9,29 @@ from django.db import models
 from django.db.models import Q
 
 from workflows.engine import lifecycle
-from workflows.engine.lifecycle import MessageState
-from workflows.models.fields import JsonText, StateField, StateModel, moves, states_check
+from workflows.engine.lifecycle import UNSENT, MessageState
+from workflows.models.fields import JsonText, StateField, StateModel, is_one_of, moves, states_check
 from workflows.models.instance import WorkflowInstance
 
 
 class OutboxQuerySet(models.QuerySet["OutboxMessage"]):
     """Reads of outbound messages."""
 
+    def to_send(self) -> Self:
+        """This will keep what is to be sent, now or later; not what waits in a queue's line."""
+        # In the words of the index `message_due`, which PostgreSQL does not find by IN.
+        return self.filter(is_one_of(UNSENT))
+
     def due(self, at: dt.datetime) -> Self:
         """This will keep what should be sent now, by state and never by id: ids are given before the commit."""
-        return self.exclude(state=MessageState.SENT).filter(next_try_at__lte=at)
+        return self.to_send().filter(next_try_at__lte=at)
 
 
 class OutboxMessage(StateModel):
-    """One outbound message; `payload` is exactly what is sent."""
+    """One outbound message; `payload` is exactly what is sent.
+
+    `place`: it has been let out of its queue's line, and may count as in flight (runtime/line).
+    """
 
     message_id = models.UUIDField(editable=False)
     instance = models.ForeignKey(
@@ -42,6 +50,7 @@ class OutboxMessage(StateModel):
     tries = models.PositiveIntegerField(default=0)
     next_try_at = models.DateTimeField()
     error = models.TextField(blank=True, default="")
+    place = models.BooleanField(default=False, db_default=False)
 
     objects = models.Manager.from_queryset(OutboxQuerySet)()
 
@@ -51,7 +60,11 @@ class OutboxMessage(StateModel):
             states_check(name="message_state_is_known", states=MessageState),
         ]
         indexes = [
-            models.Index(fields=["next_try_at", "id"], name="message_due", condition=~Q(state="SENT")),
+            models.Index(fields=["next_try_at", "id"], name="message_due", condition=is_one_of(UNSENT)),
+            # The lines and what was let out of them: of queues without a limit there is nothing in these.
+            models.Index(fields=["queue", "id"], name="message_in_line", condition=Q(state="HELD")),
+            models.Index(fields=["instance", "position"], name="message_in_line_of", condition=Q(state="HELD")),
+            models.Index(fields=["queue", "id"], name="message_in_place", condition=Q(place=True)),
         ]
 
     def __str__(self) -> str:
@@ -67,3 +80,16 @@ class OutboxMessage(StateModel):
         """This will keep it for another try, with what went wrong."""
         self.tries += 1
         self.error, self.next_try_at = error[:2000], next_try_at
+
+    @moves(lifecycle.HOLD_MESSAGE)
+    def mark_held(self) -> None:
+        """This will put it into its queue's line."""
+
+    @moves(lifecycle.LET_OUT_MESSAGE)
+    def mark_let_out(self, *, at: dt.datetime) -> None:
+        """This will let it out of the line, to be sent now."""
+        self.next_try_at, self.place = at, True
+
+    @moves(lifecycle.WITHDRAW_MESSAGE)
+    def mark_message_withdrawn(self) -> None:
+        """This will say that it is never sent: what it asks for is over."""

@@ -19,7 +19,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from workflows.conf import settings
-from workflows.engine.lifecycle import ENDED, InstanceState, MessageState, QuarantineState
+from workflows.engine.lifecycle import ENDED, InstanceState, QuarantineState
 from workflows.models import Deadline, HumanTask, OutboxMessage, QuarantinedMessage, WorkflowInstance
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _measure(now: dt.datetime) -> Iterator[GaugeMetricFamily]:
     for state in _UNDER_WAY:
         instances.add_metric([str(state)], _capped(WorkflowInstance.objects.filter(state=state), cap))
     yield instances
-    unsent = OutboxMessage.objects.exclude(state=MessageState.SENT)
+    unsent = OutboxMessage.objects.to_send()
     yield _gauge("orchestrator_outbox_waiting", "Messages that are not sent yet; capped.", _capped(unsent, cap))
     yield _gauge(
         "orchestrator_outbox_oldest_seconds", "Age of the oldest message that is not sent yet.", outbox_age(now)
@@ -119,7 +119,7 @@ def _measure(now: dt.datetime) -> Iterator[GaugeMetricFamily]:
 
 def outbox_age(now: dt.datetime) -> float:
     """This will give the seconds that the oldest unsent message has waited; 0 where none waits."""
-    oldest = OutboxMessage.objects.exclude(state=MessageState.SENT).aggregate(first=Min("created_at"))["first"]
+    oldest = OutboxMessage.objects.to_send().aggregate(first=Min("created_at"))["first"]
     return max(0.0, (now - oldest).total_seconds()) if oldest else 0.0
 
 

@@ -28,6 +28,7 @@ class Why(StrEnum):
     UNROUTABLE = "unroutable"
     BROKER_DOWN = "broker_down"
     REFUSED = "refused"
+    HELD = "held"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Backlog:
 # Rows by the index on what is unsent; most errors of one queue are the same sentence.
 _SUMMARY = """SELECT queue, error, COUNT(*), MIN(created_at), MAX(tries), MIN(next_try_at)
 FROM (SELECT queue, error, created_at, tries, next_try_at FROM workflows_outboxmessage
-  WHERE NOT (state = 'SENT') ORDER BY next_try_at, id LIMIT %s) few
+  WHERE (state = 'PENDING' OR state = 'FAILED') ORDER BY next_try_at, id LIMIT %s) few
 GROUP BY queue, error ORDER BY COUNT(*) DESC, queue, error LIMIT %s"""
 _GROUPS = 200
 
@@ -72,8 +73,12 @@ def why_of(error: str) -> Why:
 
 
 def unsent(*, queue: str | None = None, why: Why | None = None) -> QuerySet[OutboxMessage]:
-    """This will give the unsent messages, to be paged by `next_try_at` and `id`, without their payloads."""
-    rows = OutboxMessage.objects.exclude(state="SENT").defer("payload")
+    """This will give the unsent messages, to be paged by `next_try_at` and `id`, without their payloads.
+
+    Those that stand in the line of a queue with limits only where `why` asks for them.
+    """
+    rows = OutboxMessage.objects.filter(state="HELD") if why is Why.HELD else OutboxMessage.objects.to_send()
+    rows = rows.defer("payload")
     if queue is not None:
         rows = rows.filter(queue=queue)
     match why:

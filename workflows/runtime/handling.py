@@ -415,7 +415,7 @@ class _Batch:
                     at=self.at,
                     changes=(*(_change(work) for work in touched), *(_heard(work, keys) for work, keys in heard)),
                     queues=frozenset(queue for work in touched for queue in work.queues),
-                    unsent=self.recorder.unsent,
+                    unsent=self.recorder.unsent or any(_makes_room(work) for work in touched),
                     steps=any(_has_step_work(work) for work in touched),
                     deadline=self.recorder.earliest_deadline,
                 )
@@ -503,6 +503,17 @@ def _human_change(work: Recorded, row: HumanTask) -> listeners.HumanChange:
         is_open=row.state in OPEN_HUMAN_TASK,
         before=work.rows.assigned_before.get(row.id),
     )
+
+
+def _makes_room(work: Recorded) -> bool:
+    """Whether work of a queue with limits may be over, so that the next in its line may go out."""
+    if not (limited := pausing.known.limited):
+        return False
+    for position in work.rows.tasks:
+        task = work.definition.tasks[position]
+        if task.task_queue in limited or (task.compensate and task.compensate.task_queue in limited):
+            return True
+    return False
 
 
 def _has_step_work(work: Recorded) -> bool:

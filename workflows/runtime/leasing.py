@@ -8,18 +8,19 @@ from __future__ import annotations
 import datetime as dt
 import threading
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
-from django.db.models import BooleanField, Case, Exists, F, OuterRef, Q, Subquery, TextField, When
+from django.db.models import BooleanField, Case, Exists, F, OuterRef, Q, Subquery, TextField, Value, When
 from django.db.models.functions import Cast
 
 from workflows import failpoints
 from workflows.engine.commands import BeginTask
 from workflows.engine.events import TASK_STARTED
-from workflows.engine.lifecycle import InstanceState, TaskState
+from workflows.engine.lifecycle import InstanceState, MessageState, TaskState
 from workflows.engine.outgoing import COMPENSATE_TASK, START_TASK
-from workflows.models import Lease, LoggedEvent, OutboxMessage, TaskInstance
+from workflows.models import Lease, LoggedEvent, OutboxMessage, QueueLimit, TaskInstance
 from workflows.models.locking import writing
 from workflows.runtime import moments, pausing
 from workflows.runtime.asking import Asked
@@ -148,6 +149,8 @@ class Bell:
 
 bell = Bell()
 
+_PORTION = 500
+
 
 def _take(
     queue: str, *, worker_id: str, most: int, until: dt.datetime, at: dt.datetime
@@ -190,8 +193,7 @@ def _offered(queue: str, *, most: int, at: dt.datetime) -> list[tuple[OutboxMess
         said__startswith='{"compensation":true',
     )
     tasks = list(
-        _on_offer()
-        .on_offer(queue)
+        _let_out(queue)
         .filter(
             Q(task_type="SERVICE") | Q(undoing=True),
             Q(state=TaskState.SCHEDULED)
@@ -203,16 +205,7 @@ def _offered(queue: str, *, most: int, at: dt.datetime) -> list[tuple[OutboxMess
         .order_by("offered_at", "id")
         .select_for_update(skip_locked=True, of=("self",))[:most]
     )
-    wanted = {
-        message_id(
-            task.instance_id,
-            event_name=COMPENSATE_TASK if task.undoing else START_TASK,
-            position=task.position,
-            attempt=task.live_attempt,
-            compensation=task.undoing,
-        ): task
-        for task in tasks
-    }
+    wanted = {_message_of(task): task for task in tasks}
     instances = {task.instance_id for task in tasks}
     rows = OutboxMessage.objects.filter(instance__in=instances, message_id__in=list(wanted))
     messages = {message.message_id: message for message in rows}
@@ -244,8 +237,44 @@ def _on_offer() -> Any:
     )
 
 
+def _let_out(queue: str) -> Any:
+    """What is on offer and does not stand in the queue's line; nothing is looked up where the queue has no limits."""
+    offered = _on_offer().on_offer(queue)
+    if queue not in pausing.known.limited:
+        return offered
+    in_line = OutboxMessage.objects.filter(
+        instance=OuterRef("instance"),
+        position=OuterRef("position"),
+        attempt=OuterRef("live_attempt"),
+        event_name=OuterRef("asked_by"),
+        state=MessageState.HELD,
+    )
+    asked_by = Case(When(state=TaskState.COMPENSATING, then=Value(COMPENSATE_TASK)), default=Value(START_TASK))
+    # Without the moment, a look that finds nothing would go through the whole line.
+    let_out_to = QueueLimit.objects.filter(pk=queue).values("let_out_to")
+    offered = offered.filter(Q(offered_at__lte=Subquery(let_out_to)) | ~Exists(let_out_to))
+    return offered.annotate(asked_by=asked_by).filter(~Exists(in_line))
+
+
+def _message_of(task: Any) -> uuid.UUID:
+    return message_id(
+        task.instance_id,
+        event_name=COMPENSATE_TASK if task.undoing else START_TASK,
+        position=task.position,
+        attempt=task.live_attempt,
+        compensation=task.undoing,
+    )
+
+
+def live_messages(queue: str) -> Iterator[tuple[set[uuid.UUID], list[uuid.UUID]]]:
+    """This will give the ids of all live messages of a queue, in portions: those of the instances, and their own."""
+    tasks = _on_offer().on_offer(queue).filter(Q(task_type="SERVICE") | Q(undoing=True)).iterator(_PORTION)
+    while portion := list(islice(tasks, _PORTION)):
+        yield {task.instance_id for task in portion}, [_message_of(task) for task in portion]
+
+
 def _after(at: dt.datetime, seconds: float) -> dt.datetime:
     return at + dt.timedelta(seconds=seconds)
 
 
-__all__: Sequence[str] = ("Bell", "LeaseLost", "bell", "extend", "lease", "leave")
+__all__: Sequence[str] = ("Bell", "LeaseLost", "bell", "extend", "lease", "leave", "live_messages")

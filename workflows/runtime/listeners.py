@@ -51,7 +51,8 @@ class Change:
 class Committed:
     """One commit: what changed, which queues got messages, whether steps may run, the earliest clock newly armed.
 
-    `unsent`: whether some of the messages wait in the table for a relay; the others are sent by this process already.
+    `unsent`: whether messages wait in the table for a relay, or one in a line may go out now; others are sent by this
+    process already.
     `everything`: the whole engine was paused or goes on, so that everybody looks at everything.
     """
 

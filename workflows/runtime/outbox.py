@@ -9,7 +9,7 @@ import datetime as dt
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.db import connection
 from django.db.models import F, Q, QuerySet
@@ -19,6 +19,8 @@ from workflows.engine import outgoing
 from workflows.engine.lifecycle import MARK_SENT, MARK_UNSENT, MessageState
 from workflows.models import OutboxMessage
 from workflows.models.locking import writing
+from workflows.runtime import line
+from workflows.runtime.claimed import Claimed
 from workflows.runtime.fresh import FreshMessage
 
 CLAIM = dt.timedelta(seconds=30)
@@ -48,32 +50,19 @@ LONGEST_BACK_OFF = dt.timedelta(seconds=60)
 # that is neither sent nor in the same batch is put behind it. The first message of a task has none.
 
 
-class Claimed(NamedTuple):
-    """A message to be sent: `body` is its JSON, exactly as it was written down; `tries` counts those that failed."""
-
-    pk: int
-    message_id: str
-    queue: str
-    body: str
-    tries: int
-    next_try_at: dt.datetime
-    task: tuple[Any, int, str]
-    is_first: bool
-
-
 Send = Callable[[Sequence[Claimed]], Sequence[str | None]]
 """Sends messages and tells of each, in their order, None (the bus has it) or what went wrong."""
 
-_COLUMNS = "id, message_id, queue, payload, tries, next_try_at, instance_id, position, event_name, attempt"
+_COLUMNS = "id, message_id, queue, payload, tries, next_try_at, instance_id, position, event_name, attempt, place"
 _DUE = (
     "SELECT o.* FROM {{keys}} CROSS JOIN LATERAL (SELECT {columns} FROM workflows_outboxmessage"
-    " WHERE NOT (state = 'SENT') AND next_try_at <= k.a ORDER BY next_try_at, id LIMIT {most}"
+    " WHERE (state = 'PENDING' OR state = 'FAILED') AND next_try_at <= k.a ORDER BY next_try_at, id LIMIT {most}"
     " FOR UPDATE SKIP LOCKED) o"
 )
 # One statement, and no rows of models: a relay does this for every message, often right after the commit.
 _CLAIM = (
     "UPDATE workflows_outboxmessage SET next_try_at = %s WHERE id IN (SELECT id FROM workflows_outboxmessage"
-    " WHERE NOT (state = 'SENT') AND next_try_at <= %s ORDER BY next_try_at, id LIMIT %s {passing})"
+    " WHERE (state = 'PENDING' OR state = 'FAILED') AND next_try_at <= %s ORDER BY next_try_at, id LIMIT %s {passing})"
     " RETURNING {columns}"
 )
 
@@ -92,13 +81,15 @@ def _send(claimed: Sequence[Claimed], at: dt.datetime, send: Send) -> int:
     if not claimed:
         return 0
     failpoints.hit("relay_claimed")
+    looked_at = len(claimed)
+    claimed = line.only_those_let_out(claimed)
     waiting = _behind(claimed, at)
     in_turn = [message for message in claimed if message.pk not in waiting] if waiting else claimed
     results = send(in_turn) if in_turn else ()
     settle(in_turn, results, at=at)
     if waiting:
         _put_behind(waiting)
-    return len(claimed)
+    return looked_at
 
 
 def _behind(claimed: Sequence[Claimed], at: dt.datetime) -> dict[int, dt.datetime]:
@@ -109,8 +100,9 @@ def _behind(claimed: Sequence[Claimed], at: dt.datetime) -> dict[int, dt.datetim
     ours = {message.pk for message in claimed}
     # Those that have a pause, and those that another relay has in hand: our batch has passed them by.
     last = max(message.next_try_at for message in claimed)
-    unsent = OutboxMessage.objects.exclude(state=MARK_SENT.target).filter(
+    unsent = OutboxMessage.objects.filter(
         Q(next_try_at__gt=at) | Q(next_try_at__lte=last),
+        state__in=MARK_SENT.source,
         instance_id__in={instance for instance, _, _ in later},
         pk__lt=max(message.pk for message in claimed if not message.is_first),
     )
@@ -168,8 +160,13 @@ def _read(rows: Iterable[Sequence[Any]]) -> Sequence[Claimed]:
             _aware(moment),
             (_uuid(instance), position, queue),
             outgoing.is_first(event, attempt),
+            event,
+            attempt,
+            bool(place),
         )
-        for pk, message_id, queue, body, tries, moment, instance, position, event, attempt in sorted(map(tuple, rows))
+        for pk, message_id, queue, body, tries, moment, instance, position, event, attempt, place in sorted(
+            map(tuple, rows)
+        )
     ]
 
 
@@ -240,6 +237,7 @@ def settle_fresh(sent: Sequence[tuple[FreshMessage, dt.datetime]]) -> None:
         else:
             for one, at in sent:
                 _of(one).filter(state__in=MARK_SENT.source).update(state=MARK_SENT.target, sent_at=at, error="")
+        line.take_places(one for one, _ in sent)
     failpoints.hit("relay_after_settle")
 
 
@@ -262,19 +260,23 @@ def due_again(error: str, *, at: dt.datetime) -> int:
 
 
 def settle_all(at: dt.datetime, *, most: int) -> int:
-    """This will write down that messages that are due were sent, and give how many: for a bus that has them already."""
+    """This will write down that messages that are due were sent: for a bus that has them already.
+
+    It gives how many were looked at.
+    """
+    held = line.hold_due(at, most=most)
     due = list(OutboxMessage.objects.due(at).order_by("next_try_at", "id").values_list("pk", flat=True)[:most])
     if due:
         with writing():
             OutboxMessage.objects.filter(pk__in=due, state__in=MARK_SENT.source).update(
                 state=MARK_SENT.target, sent_at=at, error=""
             )
-    return len(due)
+    return held + len(due)
 
 
 def next_due() -> dt.datetime | None:
     """This will give the moment at which the next message is to be tried, None where none waits."""
-    waiting = OutboxMessage.objects.exclude(state=MARK_SENT.target).order_by("next_try_at")
+    waiting = OutboxMessage.objects.to_send().order_by("next_try_at")
     return waiting.values_list("next_try_at", flat=True).first()
 
 

@@ -10,6 +10,7 @@ nothing is sent, and nothing is taken from the broker, where messages wait as if
 Asking costs next to nothing: a process reads the row in a transaction that it has open anyway, at most once in FRESH
 seconds; who pauses waits for so long before it says that the engine is paused. The row is read behind the lock of the
 instance. So no transaction that begins after that answer lets anything through.
+Which queues have limits (`limits`) comes with the same look, so that it costs nothing more.
 
 How many steps still run is not counted anywhere, so nothing can be counted wrongly: on PostgreSQL the transaction of a
 step holds a shared advisory lock, and the server knows who holds it. The lock is asked for before the row is read: a
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -83,10 +84,11 @@ class EnginePaused(Exception):
 
 
 class Known:
-    """What this process knows of the pause."""
+    """What this process knows of the pause; and `limited`, the queues that have limits, as of the last look."""
 
     def __init__(self) -> None:
         self._pause: Pause | None = None
+        self.limited: frozenset[str] = frozenset()
         self._until = 0.0
         self.fresh = FRESH
 
@@ -95,10 +97,11 @@ class Known:
         if time.monotonic() < self._until:
             return self._pause
         began = time.monotonic()
-        pause = _read() if database is None else _pause_of(database.rows(_ROW, [(1,)], ("int",)))
-        self._pause = pause
+        rows = _look() if database is None else database.rows(_ROW, [(1,)], ("int",))
+        self._pause = _pause_of(row[:3] for row in rows if row[0] is not None)
+        self.limited = frozenset(row[3] for row in rows if row[3] is not None)
         self._until = began + self.fresh if connection.vendor == "postgresql" else 0.0
-        return pause
+        return self._pause
 
     def forget(self) -> None:
         """This will have it looked up the next time that somebody asks."""
@@ -108,9 +111,18 @@ class Known:
 known = Known()
 """What this process knows."""
 
-_ROW = "SELECT p.paused_at, p.paused_by, p.reason FROM {keys} JOIN workflows_enginepause p ON p.id = k.a"
+_ROW = (
+    "SELECT p.paused_at, p.paused_by, p.reason, l.queue FROM {keys} LEFT JOIN workflows_enginepause p ON p.id = k.a"
+    " LEFT JOIN workflows_queuelimit l ON 1 = 1"
+)
 _STEPS = """SELECT COUNT(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = %s AND objid = %s AND objsubid = 2
   AND mode = 'ShareLock' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+
+
+def _look() -> Sequence[Any]:
+    with connection.cursor() as cursor:
+        cursor.execute(_ROW.format(keys="(SELECT 1 AS a) k"))
+        return cursor.fetchall()
 
 
 def _read() -> Pause | None:

@@ -27,7 +27,7 @@ from workflows.engine.snapshot import Snapshot
 from workflows.models import DeadlineKind, StageInstance, TaskInstance
 from workflows.models.fields import dump
 from workflows.models.writes import Database
-from workflows.runtime import fresh, tables
+from workflows.runtime import fresh, line, tables
 from workflows.runtime.appliers import Rows, apply
 from workflows.runtime.fresh import FreshMessage
 from workflows.runtime.identity import message_id
@@ -178,6 +178,8 @@ class Recorder:
         if outgoing.is_called(message.queue):
             # No broker has a part in it: it is there for whoever makes the calls.
             state, sent_at, next_try_at = "SENT", self.at, self.at
+        elif line.holds(message.queue, message.event_name, message.body):
+            self.unsent, state, next_try_at = True, "HELD", self.at
         elif fresh.messages.granted and outgoing.is_first(message.event_name, message.attempt):
             self.fresh.append(FreshMessage(work.id, key, message.queue, payload))
             next_try_at = self.at + fresh.HEAD_START

@@ -102,7 +102,8 @@ class Voice:
     def heard(self, committed: Committed) -> None:
         """This will have others told, if the commit concerns any. Quick, from any thread."""
         armed = committed.deadline is not None and "clock" not in self.here
-        concerns = committed.queues or committed.steps or armed or committed.everything
+        sends = committed.unsent and "relay" not in self.here
+        concerns = committed.queues or sends or committed.steps or armed or committed.everything
         if not concerns or connection.vendor != "postgresql":
             return
         with self._changed:
@@ -110,10 +111,9 @@ class Voice:
                 return
             gathered = self._gathered
             gathered.everything |= committed.everything
-            if committed.queues:
-                gathered.queues |= committed.queues
-                if committed.unsent and "relay" not in self.here:
-                    gathered.jobs.add("relay")
+            gathered.queues |= committed.queues
+            if sends:
+                gathered.jobs.add("relay")
             if "callers" not in self.here and any(map(is_called, committed.queues)):
                 gathered.jobs.add("callers")
             if committed.steps:
