@@ -14,7 +14,7 @@ from django.utils import timezone
 from tests.api.callers import HUMAN_TASK, ROLES, SERVICE_TASK, Caller
 from workflows.api.base import ApiView
 from workflows.api.permissions import RULES
-from workflows.models import HumanTask, QuarantinedMessage, Schedule, Subscription, SubscriptionVersion
+from workflows.models import HumanTask, QuarantinedMessage, QueueLimit, Schedule, Subscription, SubscriptionVersion
 from workflows.runtime import schedules
 from workflows.runtime.registering import register
 from workflows.subscriptions import define_product
@@ -86,6 +86,13 @@ EXPECTED: dict[tuple[str, str], dict[str, dict[str, int]]] = {
     },
     ("GET", "queues/"): {"": OVERSEE},
     ("GET", "queues/{queue}/"): {"own": OVERSEE, "missing": OVERSEE_MISSING},
+    ("GET", "queues/{limited}/limits/"): {"own": OVERSEE, "missing": OVERSEE_MISSING},
+    ("PUT", "queues/{limited}/limits/"): {"own": OPERATORS_ONLY, "missing": OPERATORS_ONLY},
+    ("DELETE", "queues/{limited}/limits/"): {
+        # The operator comes before the admin, and leaves nothing.
+        "own": {**OVERSEE_MISSING, "operator": 2, "auditor": 403},
+        "missing": {**OVERSEE_MISSING, "auditor": 403},
+    },
     ("GET", "outbox/"): {"": OVERSEE},
     ("GET", "products/"): {"": READERS},
     ("GET", "products/{product}/"): {"own": READERS, "missing": READERS_MISSING},
@@ -225,6 +232,8 @@ def things(start: Callable[..., dict[str, Any]]) -> dict[str, dict[str, str]]:
     )
     subscription = somebodys(own["id"])
     register("intake", {"name": "scan", "phase": "pre", "task_queue": "q"}, by="somebody")
+    now = timezone.now()
+    QueueLimit.objects.create(queue="limited_queue", max_in_flight=1, let_out_to=now, changed_by="test", changed_at=now)
 
     def named(instance: dict[str, Any]) -> dict[str, str]:
         return {
@@ -235,6 +244,7 @@ def things(start: Callable[..., dict[str, Any]]) -> dict[str, dict[str, str]]:
             "product": str(subscription.product_id),
             "subscription": str(subscription.pk),
             "queue": "charge_queue",
+            "limited": "limited_queue",
             "schedule": str(scheduled.pk),
             "activity": "intake",
             "plugin": "scan",
@@ -249,6 +259,7 @@ def things(start: Callable[..., dict[str, Any]]) -> dict[str, dict[str, str]]:
         "product": missing,
         "subscription": missing,
         "queue": "no/queue",
+        "limited": "no/queue",
         "schedule": "987654321",
         "activity": "nothing",
         "plugin": "nobody",

@@ -82,6 +82,19 @@ def integer(name: str, *, least: int, most: int, default: int | None = None, abo
     return Field(name, check, _described(schema, about), False, default)
 
 
+def number(name: str, *, least: float, most: float, about: str = "") -> Field:
+    """This will take a number in a range, whole or not."""
+
+    def check(value: Any) -> Fault | None:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return _wrong("a number", value)
+        if not least <= value <= most:
+            return "bad_value", f"This takes {least:,g} to {most:,g}, not {value:,g}."
+        return None
+
+    return Field(name, check, _described({"type": "number", "minimum": least, "maximum": most}, about))
+
+
 def mapping(name: str, *, default: Any = None, about: str = "") -> Field:
     """This will take an object of any content."""
     return Field(

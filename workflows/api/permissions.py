@@ -51,6 +51,7 @@ _REDIRECT = {"POST": Rule(OPERATORS, Scope.HUMAN_TASKS, sees=EVERYBODY - CLIENTS
 _INBOX = {"GET": Rule(EVERYBODY - CLIENTS, sees=EVERYBODY - CLIENTS)}
 _OVERSEE = {"GET": Rule(OVERSEERS, sees=OVERSEERS)}
 _SEE_TO = {"POST": Rule(OPERATORS, Scope.OPERATE, sees=OVERSEERS)}
+_PACE = Rule(OPERATORS, Scope.OPERATE, sees=OVERSEERS)
 _CALL_BACK = {"POST": Rule(EVERYBODY, None, keyed=True)}
 _READ = {"GET": Rule(READERS, sees=READERS)}
 _OWN = {"POST": Rule(OPERATORS, Scope.OPERATE, sees=READERS)}
@@ -81,6 +82,7 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
     "events-batch": _SERVE,
     "queues": _OVERSEE,
     "queue": _OVERSEE,
+    "queue-limits": {**_OVERSEE, "PUT": _PACE, "DELETE": _PACE},
     "outbox": _OVERSEE,
     "queue-lease": _SERVE,
     "lease-extend": _SERVE,

@@ -8,13 +8,14 @@ from typing import Any
 from django.http import HttpResponse
 from rest_framework.request import Request
 
-from workflows.api import paging, parameters, problems
+from workflows.api import bodies, paging, parameters, problems
 from workflows.api.base import ApiView, answer, moment
 from workflows.api.calls import Call
 from workflows.api.queues import QueueView
-from workflows.runtime import backlog, queues
+from workflows.runtime import backlog, limits, queues
 
 _LISTED = 50
+_WHY = bodies.text("reason", about="Why; it is kept.")
 
 
 class Queues(ApiView):
@@ -75,6 +76,84 @@ class QueueState(QueueView):
         return answer({**said, **_around(look)})
 
 
+class QueueLimits(QueueView):
+    """The limits of one queue."""
+
+    calls = {
+        "GET": Call("Read the limits of a queue", {200: "QueueLimits"}, refusals=(404,)),
+        "PUT": Call(
+            "Limit a queue",
+            {200: "QueueLimits"},
+            about="In place of the limits that it has; say one or both. What goes over them waits in a line, the "
+            "oldest first. Once this is answered nobody sends anything past them; what is in flight already counts. "
+            "A time-out runs from the moment at which the attempt leaves the line.",
+            body=(
+                bodies.integer(
+                    "max_in_flight",
+                    least=1,
+                    most=limits.MOST_IN_FLIGHT,
+                    about="So many attempts at most are sent and not answered.",
+                ),
+                bodies.number(
+                    "max_per_second",
+                    least=limits.LEAST_PER_SECOND,
+                    most=limits.MOST_PER_SECOND,
+                    about="So many messages a second at most; 0.1: one in ten seconds.",
+                ),
+                _WHY,
+            ),
+            refusals=(404,),
+            example={"max_in_flight": 5, "max_per_second": 2.5, "reason": "The printer is slow"},
+        ),
+        "DELETE": Call(
+            "Take the limits of a queue away",
+            {204: ""},
+            about="What is in the line is sent.",
+            query=(parameters.text("reason", "Why; it is kept."),),
+            refusals=(404,),
+        ),
+    }
+
+    def get(self, request: Request) -> HttpResponse:
+        """This will show the limits."""
+        return self._show()
+
+    def put(self, request: Request) -> HttpResponse:
+        """This will set the limits."""
+        wanted = {name: self.body[name] for name in ("max_in_flight", "max_per_second")}
+        try:
+            limits.put(self.queue, **wanted, by=self.person.username, reason=self.body["reason"] or "")
+        except limits.BadLimit as bad:
+            pointer = f"/{bad.field}" if bad.field else ""
+            raise bodies.invalid_body([problems.fault(pointer, bad.code, str(bad))]) from None
+        return self._show()
+
+    def delete(self, request: Request) -> HttpResponse:
+        """This will take the limits away."""
+        if not limits.remove(self.queue, by=self.person.username, reason=self.query["reason"] or ""):
+            raise problems.not_found()
+        return HttpResponse(status=204)
+
+    def _show(self) -> HttpResponse:
+        standing = limits.standings().get(self.queue)
+        if standing is None:
+            raise problems.not_found()
+        return answer(_limits_json(standing))
+
+
+def _limits_json(standing: limits.Standing) -> dict[str, Any]:
+    return {
+        "max_in_flight": standing.max_in_flight,
+        "max_per_second": standing.max_per_second,
+        "in_flight": standing.in_flight,
+        "line": standing.line,
+        "line_is_least": standing.line_is_least,
+        "oldest_in_line_at": moment(standing.oldest_at),
+        "changed_by": standing.changed_by,
+        "changed_at": moment(standing.changed_at),
+    }
+
+
 def _json(queue: queues.Queue) -> dict[str, Any]:
     moving = queue.traffic
     return {
@@ -91,6 +170,8 @@ def _json(queue: queues.Queue) -> dict[str, Any]:
         "consumers": queue.consumers,
         "last_consumer": {"id": queue.seen_by, "seen_at": moment(queue.seen_at)} if queue.seen_at else None,
         "unsent": queue.unsent,
+        "limits": _limits_json(queue.limits) if queue.limits else None,
+        "line_takes_seconds": queue.line_takes.total_seconds() if queue.line_takes is not None else None,
     }
 
 

@@ -193,6 +193,28 @@ _RATES_OVER: Schema = _object(
     {"in_seconds": _DECIMAL, "out_seconds": _DECIMAL},
     about="How far back the rates were read: less than an hour where more happened than is looked at.",
 )
+_LIMITS: Mapping[str, Schema] = {
+    "max_in_flight": {
+        "type": ["integer", "null"],
+        "minimum": 1,
+        "description": "So many attempts at most are sent and not answered.",
+    },
+    "max_per_second": {
+        "type": ["number", "null"],
+        "exclusiveMinimum": 0,
+        "description": "So many messages a second at most are sent.",
+    },
+    "in_flight": {
+        "type": ["integer", "null"],
+        "minimum": 0,
+        "description": "Attempts that are sent and not answered; null where that is not limited.",
+    },
+    "line": {**NUMBER, "description": "Attempts that wait in the line; at least so many where `line_is_least`."},
+    "line_is_least": FLAG,
+    "oldest_in_line_at": MAYBE_MOMENT,
+    "changed_by": TEXT,
+    "changed_at": MOMENT,
+}
 _QUEUE: Mapping[str, Schema] = {
     "queue": TEXT,
     "use": {
@@ -217,7 +239,13 @@ _QUEUE: Mapping[str, Schema] = {
         "oneOf": [_object({"id": MAYBE_TEXT, "seen_at": MOMENT}), {"type": "null"}],
         "description": "Who was last seen to take or answer work; `id` null where a message did not say.",
     },
-    "unsent": {**NUMBER, "description": "Messages to this queue that are not sent yet."},
+    "unsent": {**NUMBER, "description": "Messages to this queue that are to be sent; those in its line are not."},
+    "limits": {"oneOf": [ref("QueueLimits"), {"type": "null"}]},
+    "line_takes_seconds": {
+        "type": ["number", "null"],
+        "minimum": 0,
+        "description": "How long what is in the line will take at the pace of the last minutes; null: nobody knows.",
+    },
 }
 _WORK: Schema = _object(
     {
@@ -706,6 +734,7 @@ SCHEMAS: Mapping[str, Any] = {
         }
     ),
     "Queue": _object(_QUEUE),
+    "QueueLimits": _object(_LIMITS, about="How a queue with limits stands."),
     "QueuePage": _object(
         {
             "results": _list(ref("Queue")),

@@ -63,6 +63,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     # A queue's name may hold a slash.
     path("queues/<path:queue>/lease/", queues.QueueLease.as_view(), name="queue-lease"),
     path("queues/<path:queue>/leases/<str:lease_id>/extend/", queues.LeaseExtension.as_view(), name="lease-extend"),
+    path("queues/<path:queue>/limits/", queue_states.QueueLimits.as_view(), name="queue-limits"),
     path("queues/<path:queue>/", queue_states.QueueState.as_view(), name="queue"),
     path("human-tasks/", human_tasks.HumanTasks.as_view(), name="human-tasks"),
     path(_HUMAN_TASK, human_tasks.HumanTaskDetail.as_view(), name="human-task"),

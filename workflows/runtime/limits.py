@@ -24,6 +24,8 @@ from workflows.runtime.sql import moment_of
 
 MOST_IN_FLIGHT = 100_000
 LEAST_PER_SECOND, MOST_PER_SECOND = 1 / 86_400, 100_000.0
+_OURS = STEP_QUEUE[:1]
+"""How the queues inside this site begin."""
 _CLOSED = dt.timedelta(seconds=10)
 """For how long nothing is let out at most while limits begin; it is opened much sooner by who sets them."""
 _SETTLED = 0.3
@@ -44,7 +46,7 @@ class NotLimitable(BadLimit):
 
 def check(queue: str, *, max_in_flight: int | None, max_per_second: float | None) -> None:
     """This will raise BadLimit for limits that cannot be."""
-    if queue == STEP_QUEUE or queue in broker.own_queues():
+    if queue.startswith(_OURS) or queue in broker.own_queues():
         raise NotLimitable("", "bad_value", "This queue is the site's own; limits are for queues of services.")
     if max_in_flight is None and max_per_second is None:
         raise BadLimit("max_in_flight", "required", "Say max_in_flight, max_per_second, or both.")
@@ -175,6 +177,11 @@ _STANDINGS = f"""SELECT l.queue, l.max_in_flight, l.max_per_second, l.changed_by
      JOIN workflows_taskinstance t ON t.instance_id = m.instance_id AND t.position = m.position
      WHERE m.queue = l.queue AND m.place LIMIT %s) few WHERE few.is_live) END
 FROM workflows_queuelimit l ORDER BY l.queue"""  # noqa: S608 (constants of our own)
+
+
+def names() -> set[str]:
+    """This will name the queues that have limits."""
+    return set(QueueLimit.objects.values_list("pk", flat=True))
 
 
 def standings() -> Mapping[str, Standing]:

@@ -15,7 +15,7 @@ from django.db import connection
 from django.utils import timezone
 
 from workflows.conf import settings
-from workflows.runtime import backlog, broker, traffic
+from workflows.runtime import backlog, broker, limits, traffic
 from workflows.runtime.broker import Broker
 from workflows.runtime.identity import read_uuid
 from workflows.runtime.projection import STEP_QUEUE, is_inside
@@ -95,6 +95,16 @@ class Queue:
     traffic: Traffic
     seen_at: dt.datetime | None
     seen_by: str | None
+    limits: limits.Standing | None = None
+
+    @property
+    def line_takes(self) -> dt.timedelta | None:
+        """This will estimate how long what is in the line will take; None where there is none, or nobody knows."""
+        if self.limits is None or not self.limits.line:
+            return None
+        paces = [self.limits.max_per_second, self.traffic.out_short / 60 or None]
+        pace = min((one for one in paces if one is not None), default=None)
+        return None if pace is None else dt.timedelta(seconds=round(self.limits.line / pace, 1))
 
     @property
     def depth_is_least(self) -> bool:
@@ -140,7 +150,7 @@ def known_names(unsent: Sequence[backlog.Backlog] | None = None) -> list[str]:
     with connection.cursor() as cursor:
         cursor.execute(_NAMES, [MOST])
         live = {name for (name,) in cursor.fetchall()}
-    names = live | of_templates() | {one.queue for one in unsent} | broker.own_queues().keys()
+    names = live | of_templates() | {one.queue for one in unsent} | broker.own_queues().keys() | limits.names()
     return sorted(names)[:MOST]
 
 
@@ -166,7 +176,7 @@ def look(
     for one in unsent:
         by_queue[one.queue] += one.count
     counted, cap = _count(wanted, at=moment)
-    moving = traffic.read(at=moment)
+    moving, limited = traffic.read(at=moment), limits.standings()
     queues = []
     for name in wanted:
         total, waiting, oldest, started = counted.get(name, (0, 0, None, None))
@@ -188,6 +198,7 @@ def look(
                 traffic=moving.of(name),
                 seen_at=seen.at if seen else None,
                 seen_by=seen.by if seen else None,
+                limits=limited.get(name),
             )
         )
     return Look(at=moment, queues=queues, broker=said, backlog=unsent, window=moving.window)
