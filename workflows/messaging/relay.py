@@ -197,8 +197,8 @@ class Relay:
             line.free_strays(now)
         out = line.let_out(now)
         if out.queues:
-            # Whoever waits for a lease may have it now.
-            listeners.tell(Committed(at=now, changes=(), queues=out.queues))
+            # Whoever waits for a lease may have it now, and time-outs begin to run.
+            listeners.tell(Committed(at=now, changes=(), queues=out.queues, deadline=out.deadline))
         return out.again_at
 
     def _tend(self, bus: MessageBus) -> None:

@@ -108,7 +108,7 @@ def remove(queue: str, *, by: str, reason: str = "", at: dt.datetime | None = No
         _record(moment, by, "QUEUE_UNLIMITED", queue, reason, _said(was), None)
     _tell(moment)
     _wait(0.0)
-    # What was put into the line meanwhile by those who did not know.
+    # Also what was put into the line meanwhile, by those who did not know; and clocks run that stood still.
     line.free_strays(moment)
     _tell(moment)
     return True

@@ -41,7 +41,7 @@ from workflows.engine.lifecycle import HOLD_MESSAGE, LET_OUT_MESSAGE, WITHDRAW_M
 from workflows.engine.outgoing import CANCEL_TASK, COMPENSATE_TASK, START_TASK
 from workflows.models import OutboxMessage, QueueLimit
 from workflows.models.locking import writing
-from workflows.runtime import pausing
+from workflows.runtime import pausing, stopped_clocks
 from workflows.runtime.claimed import Claimed
 from workflows.runtime.fresh import FreshMessage
 from workflows.runtime.identity import message_id
@@ -77,11 +77,15 @@ SELECT queue FROM names WHERE queue IS NOT NULL AND queue NOT IN (SELECT l.queue
 
 @dataclass(frozen=True, slots=True)
 class LetOut:
-    """What was let out: of which queues, how many, and when it is worth another look by the clock (None: never)."""
+    """What was let out: of which queues, how many, and when it is worth another look by the clock (None: never).
+
+    `deadline`: the earliest time-out that has begun to run.
+    """
 
     queues: frozenset[str] = frozenset()
     count: int = 0
     again_at: dt.datetime | None = None
+    deadline: dt.datetime | None = None
 
 
 def holds(queue: str, event_name: str, body: Mapping[str, Any]) -> bool:
@@ -99,26 +103,24 @@ def let_out(at: dt.datetime) -> LetOut:
     with connection.cursor() as cursor:
         cursor.execute(_WITH_A_LINE)
         queues = [queue for (queue,) in cursor.fetchall()]
-    moved, count, again_at = set(), 0, None
-    for queue in queues:
-        out, again = _let_out_of(queue, at)
-        if out:
-            moved.add(queue)
-            count += out
-        if again is not None:
-            again_at = again if again_at is None else min(again_at, again)
-    return LetOut(frozenset(moved), count, again_at)
+    each = {queue: _let_out_of(queue, at) for queue in queues}
+    return LetOut(
+        queues=frozenset(queue for queue, out in each.items() if out.count),
+        count=sum(out.count for out in each.values()),
+        again_at=min((out.again_at for out in each.values() if out.again_at is not None), default=None),
+        deadline=min((out.deadline for out in each.values() if out.deadline is not None), default=None),
+    )
 
 
-def _let_out_of(queue: str, at: dt.datetime) -> tuple[int, dt.datetime | None]:
+def _let_out_of(queue: str, at: dt.datetime) -> LetOut:
     with writing():
         # Waited for, not passed by: whoever ends work while another relay counts is to be counted, too.
         limit = QueueLimit.objects.select_for_update().filter(pk=queue).first()
         if limit is None:
-            return 0, None
-        room, again = _room(limit, at)
+            return LetOut()
+        room, again_at = _room(limit, at)
         if room <= 0:
-            return 0, again
+            return LetOut(again_at=again_at)
         live: list[int] = []
         over: list[int] = []
         newest = limit.let_out_to
@@ -130,6 +132,7 @@ def _let_out_of(queue: str, at: dt.datetime) -> tuple[int, dt.datetime | None]:
             if is_live:
                 newest = max(newest, _moment(created_at))
         _withdraw(over)
+        deadline = stopped_clocks.go_on(live, at)
         held = OutboxMessage.objects.filter(pk__in=live, state__in=LET_OUT_MESSAGE.source)
         out = held.update(state=LET_OUT_MESSAGE.target, next_try_at=at, place=True)
         limit.let_out_to = newest
@@ -139,8 +142,10 @@ def _let_out_of(queue: str, at: dt.datetime) -> tuple[int, dt.datetime | None]:
             limit.save(update_fields=["let_out_to", "next_at"])
         if len(live) + len(over) == len(rows):
             # All that was looked at has gone: there may be more behind it.
-            return out, at if len(rows) == MOST else None
-        return out, limit.next_at if limit.max_per_second is not None else None
+            again_at = at if len(rows) == MOST else None
+        else:
+            again_at = limit.next_at if limit.max_per_second is not None else None
+        return LetOut(frozenset({queue}), out, again_at, deadline)
 
 
 def _room(limit: QueueLimit, at: dt.datetime) -> tuple[int, dt.datetime | None]:
@@ -204,8 +209,14 @@ def _empty(queue: str, at: dt.datetime) -> int:
 def give_up(queue: str, at: dt.datetime) -> int:
     """This will let everything out of a line that is no more, in a transaction of the caller's."""
     OutboxMessage.objects.filter(queue=queue, place=True).update(place=False)
-    held = OutboxMessage.objects.filter(queue=queue, state=MessageState.HELD)
-    return held.update(state=LET_OUT_MESSAGE.target, next_try_at=at)
+    held = (
+        OutboxMessage.objects.filter(queue=queue, state=MessageState.HELD).order_by("id").values_list("pk", flat=True)
+    )
+    count = 0
+    while portion := list(held[:MOST]):
+        stopped_clocks.go_on(portion, at)
+        count += OutboxMessage.objects.filter(pk__in=portion).update(state=LET_OUT_MESSAGE.target, next_try_at=at)
+    return count
 
 
 # --- getting in ----------------------------------------------------------------------------------------------------
@@ -239,6 +250,7 @@ def hold_due(at: dt.datetime, *, most: int) -> int:
 
 def _hold(keys: Collection[int]) -> None:
     OutboxMessage.objects.filter(pk__in=keys, state__in=HOLD_MESSAGE.source).update(state=HOLD_MESSAGE.target)
+    stopped_clocks.stop(keys)
 
 
 def take_places(sent: Iterable[FreshMessage]) -> None:

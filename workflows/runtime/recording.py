@@ -33,6 +33,7 @@ from workflows.runtime.fresh import FreshMessage
 from workflows.runtime.identity import message_id
 from workflows.runtime.loading import definition_after
 from workflows.runtime.projection import attempt_of, instance_columns, search_columns
+from workflows.runtime.stopped_clocks import STOPPED
 
 
 class Recorded:
@@ -72,6 +73,7 @@ class Recorder:
         self._handled: list[tuple[Any, ...]] = []
         self.fresh: list[FreshMessage] = []
         self.unsent = False
+        self._in_line: set[tuple[uuid.UUID, int, bool, int]] = set()
         self.touched: dict[uuid.UUID, Recorded] = {}
         self.heard: dict[uuid.UUID, tuple[Recorded, list[str]]] = {}
         self._progress: dict[tuple[uuid.UUID, int, bool], tuple[Any, ...]] = {}
@@ -180,6 +182,7 @@ class Recorder:
             state, sent_at, next_try_at = "SENT", self.at, self.at
         elif line.holds(message.queue, message.event_name, message.body):
             self.unsent, state, next_try_at = True, "HELD", self.at
+            self._in_line.add((work.id, message.position, message.compensation, message.attempt))
         elif fresh.messages.granted and outgoing.is_first(message.event_name, message.attempt):
             self.fresh.append(FreshMessage(work.id, key, message.queue, payload))
             next_try_at = self.at + fresh.HEAD_START
@@ -270,6 +273,10 @@ class Recorder:
                     gone.append((work.id, *key))
             for key, clock in now.items():
                 if before.get(key) != clock:
+                    attempt, due_at = clock
+                    if (work.id, *key[1:], attempt) in self._in_line and key[0] == DeadlineKind.TASK_TIMEOUT:
+                        armed.append((work.id, *key, attempt, due_at + STOPPED))
+                        continue
                     armed.append((work.id, *key, *clock))
                     if self.earliest_deadline is None or clock[1] < self.earliest_deadline:
                         self.earliest_deadline = clock[1]
