@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib import messages
 from django.http import Http404, HttpResponse
-from django.shortcuts import render
-from django.views.decorators.http import require_safe
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_POST, require_safe
 
 from tasks_ui.queries import paging
 from tasks_ui.queries import queues as query
-from tasks_ui.visitors import overseers_only
-from workflows.runtime import backlog, quarantine
+from tasks_ui.visitors import operators_only, overseers_only
+from workflows.runtime import backlog, limits, quarantine
 from workflows.runtime import queues as runtime
 
 _SHOWN = 20
@@ -48,6 +49,31 @@ def queues(request: Any) -> HttpResponse:
 @require_safe
 def queue(request: Any, name: str) -> HttpResponse:
     """Show one queue."""
+    return _show(request, name)
+
+
+@operators_only
+@require_POST
+def queue_limits(request: Any, name: str) -> HttpResponse:
+    """Set the limits of a queue, or take them away."""
+    if not runtime.is_known(name):
+        raise Http404
+    who = {"by": request.person.username, "reason": request.POST.get("reason", "").strip().replace("\0", "")[:2000]}
+    if request.POST.get("do") == "remove":
+        limits.remove(name, **who)
+        messages.success(request, f"{name} has no limits any more; what stood in its line is sent.")
+        return redirect("queue", name)
+    typed = {field: request.POST.get(field, "").strip() for field in ("max_in_flight", "max_per_second")}
+    try:
+        in_flight, per_second = query.read_limits(typed)
+        limits.put(name, max_in_flight=in_flight, max_per_second=per_second, **who)
+    except limits.BadLimit as bad:
+        return _show(request, name, typed=typed, fault=bad, status=400)
+    messages.success(request, f"The limits of {name} are kept from now on.")
+    return redirect("queue", name)
+
+
+def _show(request: Any, name: str, *, typed: Any = None, fault: Any = None, status: int = 200) -> HttpResponse:
     unsent = backlog.summary()
     if not runtime.is_known(name, unsent):
         raise Http404
@@ -64,6 +90,9 @@ def queue(request: Any, name: str) -> HttpResponse:
         "because": [group for group in query.unsent(look.backlog) if group.queue == name],
         "messages_unsent": query.as_messages(page.rows),
         "page": page,
+        "typed": typed or query.typed_limits(one.limits),
+        "fault": fault,
+        "may_act": request.person.is_operator,
     }
     fragment = request.headers.get("X-Fragment") == "live"
-    return render(request, f"tasks_ui/{'_queue' if fragment else 'queue'}.html", values)
+    return render(request, f"tasks_ui/{'_queue' if fragment else 'queue'}.html", values, status=status)

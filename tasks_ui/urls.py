@@ -31,6 +31,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("instances/<uuid:pk>/act/", instance.act, name="act"),
     path("queues/", queues.queues, name="queues"),
     # A queue's name may hold a slash.
+    path("queues/<path:name>/limits/", queues.queue_limits, name="queue_limits"),
     path("queues/<path:name>/", queues.queue, name="queue"),
     path("engine/", engine.engine, name="engine"),
     path("engine/pause/", engine.pause, name="engine_pause"),

@@ -69,6 +69,8 @@ _MESSAGE = {
     "PENDING": Sign("pending", "pending", "To be sent"),
     "SENT": Sign("completed", "sent", "Sent"),
     "FAILED": Sign("failed", "failed", "Not sent, tried again"),
+    "HELD": Sign("waiting", "pending", "In its queue's line"),
+    "WITHDRAWN": Sign("cancelled", "cancelled", "Never sent: it was over before its turn"),
 }
 
 _SUBSCRIPTION = {

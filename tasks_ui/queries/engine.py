@@ -26,6 +26,8 @@ _ACTIONS: Mapping[str, str] = {
     "SCHEDULE_CHANGED": "changed the schedule",
     "SCHEDULE_ENABLED": "enabled the schedule",
     "SCHEDULE_DISABLED": "disabled the schedule",
+    "QUEUE_LIMITED": "limited the queue",
+    "QUEUE_UNLIMITED": "took away the limits of the queue",
 }
 _OUTCOMES: Mapping[str, Sign] = {
     "started": Sign("completed", "completed", "Started"),

@@ -13,7 +13,7 @@ from tasks_ui import words
 from tasks_ui.words import Sign
 from workflows.conf import settings
 from workflows.models import OutboxMessage
-from workflows.runtime import backlog
+from workflows.runtime import backlog, limits
 from workflows.runtime.backlog import Why
 from workflows.runtime.quarantine import Reason
 from workflows.runtime.queues import Look, Queue
@@ -28,6 +28,7 @@ _WHY: Mapping[Why, Sign] = {
     Why.UNROUTABLE: Sign("failed", "failed", "There is no such queue"),
     Why.BROKER_DOWN: Sign("retrying", "retrying", "The broker does not answer"),
     Why.REFUSED: Sign("failed", "failed", "The broker does not take them"),
+    Why.HELD: Sign("waiting", "pending", "In the line"),
 }
 
 
@@ -172,3 +173,27 @@ _USES = {
 def use(queue: Queue) -> str:
     """This will say what is special about a queue."""
     return _USES.get(queue.use, "")
+
+
+def read_limits(typed: Mapping[str, str]) -> tuple[int | None, float | None]:
+    """This will read what somebody has typed, in flight and a second; nothing is no limit. Raises BadLimit."""
+    in_flight, per_second = typed["max_in_flight"], typed["max_per_second"]
+    try:
+        count = int(in_flight) if in_flight else None
+    except ValueError:
+        raise limits.BadLimit("max_in_flight", "wrong_type", "This takes a whole number.") from None
+    try:
+        return count, float(per_second) if per_second else None
+    except ValueError:
+        raise limits.BadLimit("max_per_second", "wrong_type", "This takes a number.") from None
+
+
+def typed_limits(standing: limits.Standing | None) -> dict[str, str]:
+    """This will give the limits as somebody would type them."""
+    if standing is None:
+        return {"max_in_flight": "", "max_per_second": ""}
+    rate = standing.max_per_second
+    return {
+        "max_in_flight": str(standing.max_in_flight or ""),
+        "max_per_second": "" if rate is None else f"{rate:.10g}",
+    }

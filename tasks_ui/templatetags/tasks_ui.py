@@ -152,6 +152,12 @@ def rate(value: float) -> str:
 
 
 @register.filter
+def per_second(value: float) -> str:
+    """This will write how much may leave in a second, or how seldom: 2.5 a second, one every 10 s."""
+    return f"{rate(value)} a second" if value >= 1 else f"one every {times.length(1 / value)}"
+
+
+@register.filter
 def capped(value: int | None, cap: int = 10_000) -> str:
     """This will write a count that was not counted to its end: 10k+."""
     if value is None:

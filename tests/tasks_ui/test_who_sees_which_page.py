@@ -32,6 +32,7 @@ ABOUT_ONE = {  # Pages of one thing: who sees it is tested with the thing.
     "template": "whoever reads everything",
     "start_one": "operators",
     "queue": "operators and auditors",
+    "queue_limits": "operators",
     "quarantined": "operators and auditors",
     "see_to": "operators",
     "engine_pause": "operators",

@@ -179,11 +179,6 @@ _STANDINGS = f"""SELECT l.queue, l.max_in_flight, l.max_per_second, l.changed_by
 FROM workflows_queuelimit l ORDER BY l.queue"""  # noqa: S608 (constants of our own)
 
 
-def names() -> set[str]:
-    """This will name the queues that have limits."""
-    return set(QueueLimit.objects.values_list("pk", flat=True))
-
-
 def standings() -> Mapping[str, Standing]:
     """This will tell how the queues that have limits stand: one statement for all of them."""
     cap = int(settings.COUNT_CAP)

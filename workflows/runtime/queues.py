@@ -45,6 +45,7 @@ WITH RECURSIVE names(queue) AS (
   SELECT (SELECT MIN(t.queue) FROM workflows_taskinstance t WHERE t.state IN {LIVE} AND t.queue > names.queue)
   FROM names WHERE names.queue IS NOT NULL
 )
+SELECT l.queue FROM workflows_queuelimit l UNION ALL
 SELECT queue FROM names WHERE queue IS NOT NULL LIMIT %s
 """  # noqa: S608 (constants of our own)
 
@@ -145,12 +146,12 @@ class Look:
 
 
 def known_names(unsent: Sequence[backlog.Backlog] | None = None) -> list[str]:
-    """This will name the queues that there are: of published workflows, with work, with messages to be sent."""
+    """This will name the queues that there are: of published workflows, or with work, messages or limits."""
     unsent = backlog.summary() if unsent is None else unsent
     with connection.cursor() as cursor:
         cursor.execute(_NAMES, [MOST])
         live = {name for (name,) in cursor.fetchall()}
-    names = live | of_templates() | {one.queue for one in unsent} | broker.own_queues().keys() | limits.names()
+    names = live | of_templates() | {one.queue for one in unsent} | broker.own_queues().keys()
     return sorted(names)[:MOST]
 
 

@@ -70,7 +70,8 @@ def _is_stopped(clock: Deadline, attempts: dict[Attempt, dt.datetime]) -> bool:
 
 def _move(moved: Iterable[tuple[Deadline, dt.datetime]]) -> dt.datetime | None:
     clocks = []
-    for clock, clock.due_at in moved:
+    for clock, due_at in moved:
+        clock.due_at = due_at
         clocks.append(clock)
     if not clocks:
         return None
