@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import uuid
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
-from tests.api.callers import Caller, message
+from tests.api.callers import SERVICE_TASK, Caller, message
 from workflows.messaging.condition import BLOCKED, Condition
-from workflows.observability import health, metrics
+from workflows.observability import gauges, health, metrics
+from workflows.runtime import line, pausing
 from workflows.runtime.workers import Report
 
 
@@ -124,7 +127,53 @@ def test_the_database_is_measured_and_not_counted_out(start: Any, operator: Call
     assert value(operator.get("/metrics").text, "orchestrator_outbox_waiting") == 2
 
 
-def test_the_number_of_series_does_not_grow_with_the_data(start: Any, operator: Caller):
+def test_what_runs_is_told_apart_by_template_and_stage(
+    start: Any, service: Caller, operator: Caller, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(metrics, "_FRESH_SECONDS", -1.0)
+    one, two = start(SERVICE_TASK), start({**SERVICE_TASK, "task_name": "b"})
+    for _ in range(2):
+        again = {"component_name": one["component_name"], "business_ref_no": f"REF-{uuid.uuid4().hex[:8]}"}
+        assert service.post("instances/", again).status == 201
+
+    text = operator.get("/metrics").text
+    by = 'component="{component_name}"{more},workflow="{workflow_name}"'
+    for instance, count in ((one, 3), (two, 1)):
+        template, stage = by.format(**instance, more=""), by.format(**instance, more=',stage="S"')
+        assert value(text, f"orchestrator_workflows_running{{{template}}}") == count
+        assert value(text, f"orchestrator_stage_workflows_running{{{stage}}}") == count
+    monkeypatch.setattr(gauges, "MOST_NAMES", 1)
+    text = operator.get("/metrics").text
+    assert value(text, 'orchestrator_workflows_running{component="(other)",workflow="(other)"}') == 1
+
+
+def test_the_lines_of_limited_queues_are_measured(start: Any, operator: Caller, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(metrics, "_FRESH_SECONDS", -1.0)
+    queue = f"q-{uuid.uuid4().hex[:8]}"
+    operator.put(f"queues/{queue}/limits/", {"max_in_flight": 1, "max_per_second": 2.5})
+    for _ in range(3):
+        start({**SERVICE_TASK, "task_queue": queue})
+    line.let_out(timezone.now())
+
+    text = operator.get("/metrics").text
+    said = {
+        name: value(text, f'orchestrator_queue_{name}{{queue="{queue}"}}')
+        for name in ("line", "in_flight", "max_in_flight", "max_per_second")
+    }
+    assert said == {"line": 2, "in_flight": 1, "max_in_flight": 1, "max_per_second": 2.5}
+    assert 0 < value(text, f'orchestrator_queue_line_oldest_seconds{{queue="{queue}"}}') < 60
+    assert value(text, "orchestrator_outbox_waiting") == 1
+    pausing.known.limited = frozenset()
+
+
+def test_the_number_of_series_does_not_grow_with_the_data(
+    start: Any, operator: Caller, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(metrics, "_FRESH_SECONDS", -1.0)
+    monkeypatch.setattr(gauges, "MOST_NAMES", 2)
+    for _ in range(3):
+        start()
+
     def series() -> int:
         return len(re.findall(r"^orchestrator_", operator.get("/metrics").text, re.MULTILINE))
 

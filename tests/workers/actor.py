@@ -15,7 +15,7 @@ from django.db.models import Count
 from tests.benchmarks.as_site import settings  # noqa: F401  (first of all)
 from workflows.engine import commands as c
 from workflows.models import Deadline, LoggedEvent, OutboxMessage, Schedule, WorkflowInstance
-from workflows.runtime import pausing, schedules
+from workflows.runtime import limits, pausing, schedules
 from workflows.runtime.asking import Asked, Reference
 from workflows.runtime.handling import handle
 from workflows.runtime.publishing import publish_template
@@ -63,6 +63,17 @@ def state(*, ref: str) -> str:
 
 def unsent() -> int:
     return OutboxMessage.objects.exclude(state="SENT").count()
+
+
+def limit(*, queue: str, max_in_flight: int | None = None, max_per_second: float | None = None) -> None:
+    limits.put(queue, max_in_flight=max_in_flight, max_per_second=max_per_second, by="tests")
+
+
+def let_out_at() -> list[float]:
+    """Give the moments at which messages were let out of their line, in seconds; each was sent after that."""
+    rows = OutboxMessage.objects.order_by("next_try_at").values_list("next_try_at", "sent_at")
+    assert all(sent is not None and sent >= let_out for let_out, sent in rows)
+    return [let_out.timestamp() for let_out, _ in rows]
 
 
 def deadlines() -> int:
@@ -118,6 +129,8 @@ _ACTS = {
         publish,
         start,
         complete,
+        limit,
+        let_out_at,
         timed,
         states,
         state,

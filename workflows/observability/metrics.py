@@ -1,7 +1,7 @@
 """Numbers for Prometheus: counted as things happen, measured (never counted out) when somebody asks.
 
 Counters are those of this process; with several, Prometheus adds them up. No label holds an id, a name or a text of
-somebody's: the number of series does not grow with the data.
+somebody's: the number of series does not grow with the data. Those by names that people publish are in `gauges`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector
 from workflows.conf import settings
 from workflows.engine.lifecycle import ENDED, InstanceState, QuarantineState
 from workflows.models import Deadline, HumanTask, OutboxMessage, QuarantinedMessage, WorkflowInstance
+from workflows.observability import gauges
 
 if TYPE_CHECKING:
     from workflows.runtime.listeners import Committed
@@ -70,10 +71,14 @@ def count_request(route: str, method: str, status: int, took: float) -> None:
     seconds.labels(route).observe(took)
 
 
-class _Measured(Collector):
-    """What only the database knows. Counts stop at COUNT_CAP, and one scrape in five seconds asks at most."""
+Measure = Callable[[dt.datetime], Iterable[GaugeMetricFamily]]
 
-    def __init__(self) -> None:
+
+class _Measured(Collector):
+    """What only the database knows. Counts stop at a cap; it is asked once in five seconds (`rarely`: 15) at most."""
+
+    def __init__(self, measure: Measure, *, rarely: bool = False) -> None:
+        self._measure, self._rarely = measure, rarely
         self._lock = threading.Lock()
         self._measured_at = 0.0
         self._families: list[GaugeMetricFamily] = []
@@ -81,8 +86,9 @@ class _Measured(Collector):
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """This will give the newest measurements."""
         with self._lock:
-            if time.monotonic() - self._measured_at > _FRESH_SECONDS or not self._families:
-                self._families = list(_measure(dt.datetime.now(dt.UTC)))
+            fresh = _FRESH_SECONDS * (3 if self._rarely else 1)
+            if time.monotonic() - self._measured_at > fresh or not self._families:
+                self._families = list(self._measure(dt.datetime.now(dt.UTC)))
                 self._measured_at = time.monotonic()
             return self._families
 
@@ -162,5 +168,6 @@ def watch(reports: Callable[[], Sequence[Report]]) -> None:
     registry.register(_Jobs(reports))
 
 
-registry.register(_Measured())
+registry.register(_Measured(_measure))
+registry.register(_Measured(gauges.measure, rarely=True))
 ProcessCollector(registry=registry)
