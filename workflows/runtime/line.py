@@ -51,6 +51,8 @@ BEHIND = dt.timedelta(seconds=0.25)
 """How much of a rate may be made up for by who comes late."""
 MOST = 500
 """How many of a line are looked at in one transaction."""
+SPARE = 20
+"""How many more are looked at than there is room for: some may be over."""
 MOST_UNSENT = 10
 """Of a queue with a rate, so many may have been let out and not be sent; then the broker does not take them."""
 
@@ -124,7 +126,9 @@ def _let_out_of(queue: str, at: dt.datetime) -> LetOut:
         live: list[int] = []
         over: list[int] = []
         newest = limit.let_out_to
-        rows = _ask(_IN_LINE, [queue, MOST])
+        # No more than that: where many are asked for, PostgreSQL rather sorts the whole line.
+        size = min(MOST, room + SPARE)
+        rows = _ask(_IN_LINE, [queue, size])
         for pk, _, created_at, is_live in rows:
             if len(live) == room:
                 break
@@ -140,11 +144,13 @@ def _let_out_of(queue: str, at: dt.datetime) -> LetOut:
             limit.next_at = _from(limit, at) + dt.timedelta(seconds=out / limit.max_per_second)
         if out:
             limit.save(update_fields=["let_out_to", "next_at"])
-        if len(live) + len(over) == len(rows):
+        if len(live) < room:
             # All that was looked at has gone: there may be more behind it.
-            again_at = at if len(rows) == MOST else None
+            again_at = at if len(rows) == size else None
+        elif limit.max_per_second is not None:
+            again_at = limit.next_at
         else:
-            again_at = limit.next_at if limit.max_per_second is not None else None
+            again_at = at if room == MOST else None
         return LetOut(frozenset({queue}), out, again_at, deadline)
 
 
