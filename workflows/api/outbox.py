@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from workflows.api import paging, parameters
 from workflows.api.base import ApiView, answer, moment
 from workflows.api.calls import Call
+from workflows.engine.lifecycle import MessageState
 from workflows.models import OutboxMessage
 from workflows.runtime import backlog
 from workflows.runtime.backlog import Why
@@ -25,7 +26,7 @@ class Outbox(ApiView):
             "List messages that are not sent yet",
             {200: "UnsentPage"},
             about="Those first that are tried next. What is sent is no longer here; the messages of one instance are "
-            "below that.",
+            "below that. What stands in the line of a queue with limits is listed where `reason` is `held`.",
             query=(
                 parameters.text("queue", "Only messages to this queue."),
                 parameters.choice(
@@ -52,7 +53,7 @@ def _json(message: OutboxMessage) -> dict[str, Any]:
         "stage_name": message.stage_name,
         "task_name": message.task_name,
         "attempt": message.attempt,
-        "reason": str(backlog.why_of(message.error)),
+        "reason": str(Why.HELD if message.state == MessageState.HELD else backlog.why_of(message.error)),
         "error": message.error,
         "tries": message.tries,
         "created_at": moment(message.created_at),

@@ -72,10 +72,10 @@ def _lines(now: dt.datetime) -> Iterator[GaugeMetricFamily]:
 def _plugins() -> Iterator[GaugeMetricFamily]:
     rows = _ask(_PLUGINS, [MOST_RUNNING])
     about = "Plugins that have not answered yet, by activity; of instances that have not ended."
-    in_progress = Counter({(activity,): count for activity, count, _ in rows})
+    in_progress: Counter[tuple[str, ...]] = Counter({(activity,): count for activity, count, _ in rows})
     yield _family("orchestrator_plugins_in_progress", about, ["activity"], in_progress)
     about = "Plugins whose attempts are spent, by activity; of instances that have not ended."
-    in_error = Counter({(activity,): count for activity, _, count in rows})
+    in_error: Counter[tuple[str, ...]] = Counter({(activity,): count for activity, _, count in rows})
     yield _family("orchestrator_plugins_in_error", about, ["activity"], in_error)
 
 
