@@ -224,3 +224,33 @@ def test_a_queue_that_others_have_declared_stays_as_it_is(rabbitmq_url):
 
         bus.close()
         channel.queue_delete(name)
+
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01 rojo=1,congo=2"
+
+
+@pytest.mark.parametrize("trace", ["", TRACE.partition(" ")[0], TRACE])
+def test_a_trace_context_goes_with_a_message(buses, queue, trace):
+    desk = Desk()
+    sent = Outgoing(str(uuid.uuid4()), queue, b'{"n":1}', trace)
+
+    assert buses().publish([sent]) == [None]
+    consume(buses(), desk, queue)
+
+    (taken,) = desk.taken
+    assert (taken.body, taken.message_id, taken.fault) == (sent.body, sent.message_id, None)
+    assert str(taken.trace or "") == trace
+
+
+@pytest.mark.parametrize("server", ["amqp", "redis"], indirect=True)
+def test_a_trace_context_that_cannot_be_read_is_left_out(server, buses, queue):
+    bus, desk = buses(), Desk()
+    consume(bus, desk, queue, timeout=0.1)
+    with Connection(server.url) as connection:
+        producer = connection.Producer()
+        for headers in ({"traceparent": "00-?"}, {"traceparent": {"a": 1}}, {"traceparent": 7, "tracestate": [1]}):
+            producer.publish(b"{}", routing_key=queue, content_type="application/json", headers=headers)
+    while len(desk.taken) < 3:
+        assert consume(bus, desk, queue), "nothing comes"
+
+    assert [(one.trace, one.fault) for one in desk.taken] == [(None, None)] * 3

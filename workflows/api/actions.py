@@ -45,6 +45,7 @@ class Action(InstanceView):
                 cause=self.request_id,
                 said={"action": self.name, **names, **{k: v for k, v in self.body.items() if v not in (None, False)}},
                 if_match=self.expected,
+                trace=self.trace,
             )
         )[0]
         if said.outcome is Outcome.REFUSED:

@@ -18,7 +18,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from workflows import failpoints
+from workflows import failpoints, tracecontext
 from workflows.api import bodies, etags, idempotency, parameters, problems, watching
 from workflows.api.calls import Call, Document
 from workflows.api.permissions import EVERYBODY, RULES, Rule, roles_of
@@ -30,6 +30,7 @@ from workflows.runtime import pausing
 from workflows.runtime.asking import Answer
 from workflows.runtime.reading import moment
 from workflows.runtime.tokens import Caller
+from workflows.tracecontext import TraceContext
 
 __all__ = ["ApiView", "answer", "moment", "problem_of", "read_id", "refusal"]
 
@@ -52,6 +53,7 @@ class ApiView(APIView):
 
     person: Person
     request_id: str
+    trace: TraceContext | None
     query: dict[str, Any]
     body: Any
 
@@ -72,6 +74,7 @@ class ApiView(APIView):
         self.args, self.kwargs = args, kwargs
         given = request.headers.get("X-Request-Id", "")
         self.request_id = given if _REQUEST_ID.match(given) else uuid.uuid4().hex
+        self.trace = tracecontext.from_headers(request.headers)
         match = request.resolver_match
         self.route = (match.url_name if match else None) or "nothing"
         self._raw: bytes | None = None

@@ -15,6 +15,7 @@ from workflows.api.instances import instance_now
 from workflows.conf import settings
 from workflows.runtime import handling, inbound, pausing
 from workflows.runtime.asking import Answer, Asked, Outcome
+from workflows.tracecontext import TraceContext
 
 _EXAMPLE = {
     "business_ref_no": "ORDER-001",
@@ -43,7 +44,7 @@ class Events(ApiView):
 
     def post(self, request: Request) -> HttpResponse:
         """This will apply the message, or say why not."""
-        asked = _read(self.body, actor=self.person.username)
+        asked = _read(self.body, actor=self.person.username, trace=self.trace)
         return answer(_outcome(handling.handle(asked)[0]))
 
 
@@ -71,7 +72,7 @@ class EventBatch(ApiView):
         asked: list[Asked] = []
         for message in self.body["events"]:
             try:
-                asked.append(_read(message, actor=self.person.username))
+                asked.append(_read(message, actor=self.person.username, trace=self.trace))
                 results.append(None)
             except problems.Problem as problem:
                 results.append(problems.document(problem, request_id=self.request_id))
@@ -85,11 +86,11 @@ class EventBatch(ApiView):
             return problems.document(problem, request_id=self.request_id)
 
 
-def _read(message: Any, *, actor: str) -> Asked:
+def _read(message: Any, *, actor: str, trace: TraceContext | None) -> Asked:
     if not isinstance(message, Mapping):
         raise bodies.invalid_body([problems.fault("", "wrong_type", "A message is an object.")])
     try:
-        return inbound.read_event(message, actor=actor)
+        return inbound.read_event(message, actor=actor, trace=trace)
     except inbound.UnreadableEvent as error:
         raise problems.Problem(error.code, error.message, errors=error.errors) from None
 

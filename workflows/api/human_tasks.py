@@ -160,6 +160,7 @@ class HumanTaskAction(HumanTaskView):
                     **{key: value for key, value in self.body.items() if value is not None},
                 },
                 if_match=self.task.instance.last_sequence if self.seen else None,
+                trace=self.trace,
             )
         )[0]
         if said.outcome is Outcome.REFUSED:

@@ -131,6 +131,7 @@ class Instances(ApiView):
                 cause=self.request_id,
                 said={"event_name": "StartWorkflow", **{k: v for k, v in body.items() if v is not None}},
                 version=body["version"],
+                trace=self.trace,
             )
         )[0]
         if said.outcome is Outcome.REFUSED or said.instance is None:

@@ -11,13 +11,14 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import amqp
 from amqp.exceptions import AMQPError, NotFound
 
+from workflows import tracecontext
 from workflows.client import answers
 from workflows.client.desk import Desk, Job, Work
 from workflows.client.tasks import CANCEL, Task, UnreadableMessage, read_message
@@ -29,6 +30,7 @@ CONFIRM_SECONDS = 15
 HEARTBEAT_SECONDS = 20
 LOOK_SECONDS = 0.5
 MOST_UNCONFIRMED = 200
+_TRACE = (tracecontext.PARENT, tracecontext.STATE)
 PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Seconds between attempts to connect, or to send an answer that the broker did not take."""
 
@@ -163,7 +165,7 @@ class AmqpTransport:
             arrival = line.arrived.popleft()
             handle = (line, arrival.tag)
             try:
-                task = Task(read_message(arrival.body), queue=arrival.queue)
+                task = Task(read_message(arrival.body), queue=arrival.queue, headers=arrival.headers)
                 job = self._job_for(task)
             except UnreadableMessage as error:
                 # No traceback: the fault is the sender's.
@@ -243,6 +245,7 @@ class _Arrival(NamedTuple):
     tag: int
     queue: str
     body: bytes
+    headers: Mapping[str, Any]
 
 
 class _Line:
@@ -297,6 +300,7 @@ class _Line:
             message_id=answer["event_id"],
             content_type="application/json",
             delivery_mode=2,
+            application_headers={name: answer[name] for name in _TRACE if name in answer},
         )
         self._publish(message, queue, work)
 
@@ -362,7 +366,9 @@ class _Line:
 
     def _on_message(self, queue: str, message: Any) -> None:
         body = message.body if isinstance(message.body, bytes) else str(message.body).encode(errors="replace")
-        self.arrived.append(_Arrival(message.delivery_tag, queue, body))
+        headers = message.properties.get("application_headers")
+        said = headers if isinstance(headers, dict) else {}
+        self.arrived.append(_Arrival(message.delivery_tag, queue, body, said))
 
     def _on_return(self, error: Any, exchange: str, routing_key: str, message: Any) -> None:
         # The broker returns a message before it confirms it.

@@ -67,7 +67,7 @@ def _about(task: Task, event_name: str) -> Answer:
     answer |= {"event_name": event_name, "event_id": str(uuid.uuid4())}
     if task.is_compensation:
         answer["compensation"] = True
-    return answer
+    return answer | task.trace_headers
 
 
 def _check(answer: Answer) -> None:

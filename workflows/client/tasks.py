@@ -8,6 +8,8 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from workflows import tracecontext
+
 START = "StartTask"
 COMPENSATE = "CompensateTask"
 CANCEL = "CancelTask"
@@ -16,9 +18,10 @@ _ENVELOPE = frozenset(
     {
         "business_ref_no", "component_name", "workflow_name", "event_name", "stage_name", "task_name", "task_type",
         "attempt", "message_id", "instance_id", "context", "compensation", "output", "undoes_attempt", "assigned_to",
-        "event_id", "error", "lease_id", "lease_until",
+        "event_id", "error", "lease_id", "lease_until", tracecontext.PARENT, tracecontext.STATE,
     }
 )  # fmt: skip
+_NO_HEADERS: Mapping[str, Any] = {}
 _NAMES = ("event_name", "business_ref_no", "component_name", "stage_name", "task_name")
 
 
@@ -51,8 +54,10 @@ class TaskCancelled(Exception):
 class Task:
     """One attempt of one task. `context` and `extra` are the service's own copies."""
 
-    def __init__(self, message: Mapping[str, Any], *, queue: str = "") -> None:
-        """This will read a message. Raises UnreadableMessage."""
+    def __init__(
+        self, message: Mapping[str, Any], *, queue: str = "", headers: Mapping[str, Any] = _NO_HEADERS
+    ) -> None:
+        """This will read a message and the headers that came with it. Raises UnreadableMessage."""
         for key in _NAMES:
             if not isinstance(message.get(key), str) or not message[key]:
                 raise UnreadableMessage(f"{key} is missing, or no text")
@@ -80,8 +85,17 @@ class Task:
         self.output: Any = message.get("output")
         """Of a compensation: what the attempt that is to be undone had answered."""
         self.undoes_attempt: int | None = message.get("undoes_attempt")
+        self.trace = tracecontext.from_headers(headers) or tracecontext.from_headers(message)
+        """Whose trace the work belongs to; it goes back with the answer. A function may put its own span's here."""
         self._cancelled = threading.Event()
         self._progress: Progress | None = None
+
+    @property
+    def trace_headers(self) -> dict[str, str]:
+        """What to send with calls that are made for this task, `traceparent` and `tracestate`; empty where it is in no
+        trace. OpenTelemetry's `extract` takes it as it is.
+        """
+        return self.trace.headers if self.trace is not None else {}
 
     @property
     def key(self) -> str:

@@ -10,10 +10,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class StartWorkflow:
-    """Begin a new instance."""
+    """Begin a new instance. `trace` is the trace context of whoever asks, as one text; it is kept, never looked at."""
 
     business_ref_no: str
     context: Mapping[str, Any] = field(default_factory=dict)
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ class Draft:
         "state",
         "timed_out",
         "timeout_at",
+        "trace",
         "updated_at",
         "with_people",
         "with_services",
@@ -93,7 +94,8 @@ class Draft:
             self.between,
             self.signals,
             self.deciders,
-        ) = snapshot[:20]
+            self.trace,
+        ) = snapshot[:21]
 
     @property
     def tasks(self) -> tuple[Task, ...] | list[Task]:
@@ -157,6 +159,7 @@ class Draft:
             self.between,
             self.signals,
             self.deciders,
+            self.trace,
             tuple(self._stages),
             tuple(self._tasks),
             self.grown,
@@ -264,6 +267,7 @@ def _unborn(definition: WorkflowDefinition, instance_id: str, at: dt.datetime) -
         between=0,
         signals=(),
         deciders=(),
+        trace="",
         stages=tuple(Stage(remaining=stage.end - stage.first) for stage in definition.stages),
         tasks=tuple(Task(waiting_for=len(task.parents)) for task in definition.tasks),
     )

@@ -24,7 +24,7 @@ class Event(NamedTuple):
 
 
 # About the instance. data:
-WORKFLOW_STARTED = "WorkflowStarted"  # business_ref_no, version, context, started_by
+WORKFLOW_STARTED = "WorkflowStarted"  # business_ref_no, version, context, started_by, trace (of the caller, if any)
 WORKFLOW_FAILED = "WorkflowFailed"  # reason
 WORKFLOW_RECOVERED = "WorkflowRecovered"
 WORKFLOW_SUSPENDED = "WorkflowSuspended"  # reason

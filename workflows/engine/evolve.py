@@ -55,6 +55,7 @@ def _workflow_started(draft: Draft, event: Event) -> None:
     draft.business_ref_no = data["business_ref_no"]
     draft.started_by = data["started_by"]
     draft.context = data["context"]
+    draft.trace = data.get("trace", "")
     draft.created_at = draft.at
     draft.timeout_at = _after(draft.at, draft.definition.timeout_seconds)
 

@@ -112,6 +112,7 @@ class Snapshot(NamedTuple):
     `active_stage` is -1 when none is.
     `deciders` holds (user, position) of each human decision; `signals` what came before anybody waited for it.
     `grown` is the definition that the instance follows once plugins take part in it; None: its template's.
+    `trace` is the trace context of whoever started it ("": none).
     """
 
     instance_id: str
@@ -134,6 +135,7 @@ class Snapshot(NamedTuple):
     between: int
     signals: tuple[tuple[str, Any], ...]
     deciders: tuple[tuple[str, int], ...]
+    trace: str
     stages: tuple[Stage, ...]
     tasks: tuple[Task, ...]
     grown: WorkflowDefinition | None = None

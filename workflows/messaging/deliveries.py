@@ -13,7 +13,9 @@ from amqp.exceptions import UnexpectedFrame
 from amqp.method_framing import frame_handler as library_frame_handler
 from amqp.serialization import loads
 
+from workflows import tracecontext
 from workflows.messaging.port import Incoming
+from workflows.tracecontext import TraceContext
 
 # Note [Raw deliveries]
 # ~~~~~~~~~~~~~~~~~~~~~
@@ -33,6 +35,8 @@ _HEAD = Struct(">HHQH")
 _LONG = Struct(">I")
 _JSON_TYPES = ("", "application/json", "text/json", "text/plain")
 _TEXT_ENCODINGS = ("", "utf-8", "utf8", "us-ascii", "ascii", "identity")
+
+_TRACE = tracecontext.PARENT.encode()
 
 Fault = tuple[str, str]
 """A code and a reason: why a message is kept aside without being read."""
@@ -124,7 +128,18 @@ class Delivery:
             size=self.size,
             fault=self.fault,
             death=self._death(),
+            trace=self._trace(),
         )
+
+    def _trace(self) -> TraceContext | None:
+        # A fault of the message is a fault of its headers, perhaps: then nothing more is read of them.
+        if self.fault is not None or _TRACE not in self.headers:
+            return None
+        try:
+            (table,), _ = loads("F", self.headers, 0)
+            return tracecontext.from_headers(table)
+        except Exception:  # whatever the library raises about a table: tracing keeps no message from being read
+            return None
 
     def _death(self) -> tuple[str, str] | None:
         if b"x-first-death-queue" not in self.headers:

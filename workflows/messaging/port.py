@@ -6,14 +6,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from workflows.tracecontext import TraceContext
+
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message to be sent: `body` is its JSON, exactly as it goes out."""
+    """A message to be sent: `body` is its JSON, exactly as it goes out.
+
+    `trace` is the trace context that goes with it, in headers where the bus has any ("": none).
+    """
 
     message_id: str
     queue: str
     body: bytes
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +38,8 @@ class Incoming:
     fault: tuple[str, str] | None = None
     death: tuple[str, str] | None = None
     """Of a dead letter: the queue that gave it up, and why."""
+    trace: TraceContext | None = None
+    """The trace context in the headers, where there is one that can be read."""
 
 
 Handler = Callable[[Sequence[Incoming]], None]

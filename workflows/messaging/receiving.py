@@ -161,7 +161,7 @@ def _read(message: Incoming) -> Asked:
     if message.fault is not None:
         raise UnreadableEvent(*message.fault)
     body = strict_json.parse(message.body, max_bytes=settings.MAX_BODY_BYTES)
-    return read_event(body, actor=ACTOR, message_id=_usable(message.message_id))
+    return read_event(body, actor=ACTOR, message_id=_usable(message.message_id), trace=message.trace)
 
 
 def _usable(message_id: str | None) -> str | None:

@@ -215,7 +215,7 @@ def _limited(messages: Sequence[FreshMessage]) -> Sequence[FreshMessage]:
 
 def _outgoing(messages: Sequence[FreshMessage]) -> list[Outgoing]:
     failpoints.hit("relay_before_publish")
-    return [Outgoing(str(one.message_id), one.queue, one.body.encode()) for one in messages]
+    return [Outgoing(str(one.message_id), one.queue, one.body.encode(), one.trace) for one in messages]
 
 
 def relay_once(bus: MessageBus, at: dt.datetime, *, most: int = BATCH) -> int:
@@ -233,7 +233,9 @@ def _round(bus: MessageBus, at: dt.datetime, most: int) -> tuple[int, bool]:
         nonlocal down
         try:
             failpoints.hit("relay_before_publish")
-            results = bus.publish([Outgoing(one.message_id, one.queue, one.body.encode()) for one in messages])
+            results = bus.publish(
+                [Outgoing(one.message_id, one.queue, one.body.encode(), one.trace) for one in messages]
+            )
         except BusDown as error:
             down = True
             results = [f"{BUS_DOWN}: {error}"] * len(messages)

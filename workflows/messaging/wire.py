@@ -11,6 +11,7 @@ from typing import Any
 import amqp
 from amqp.exceptions import UnexpectedFrame
 
+from workflows import tracecontext
 from workflows.messaging.deliveries import Delivery, frame_handler
 
 READ_BYTES = 262_144
@@ -19,12 +20,15 @@ _END = 0xCE
 _METHOD, _HEADER, _BODY = 1, 2, 3
 _FRAME = Struct(">BHI")
 _CONTENT = Struct(">HHQH")
+_LONG = Struct(">I")
 # Class, method, a reserved number, the default exchange (whose name is empty).
 _PUBLISH = b"\x00\x3c\x00\x28\x00\x00\x00"
 _MANDATORY = b"\x01"
 # In the order in which they travel: content_type, delivery_mode, message_id.
 _FLAGS = 0x8000 | 0x1000 | 0x0080
-_JSON_PERSISTENT = b"\x10application/json\x02"
+_JSON, _PERSISTENT = b"\x10application/json", b"\x02"
+# Between content_type and delivery_mode.
+_HEADERS = 0x2000
 
 
 class Connection(amqp.Connection):  # type: ignore[misc]
@@ -102,11 +106,12 @@ class Publisher:
         self._channel, self._most = channel_id, frame_max - 8
         self._methods: dict[str, bytes] = {}
 
-    def frames(self, queue: str, message_id: str, body: bytes) -> bytes:
-        """This will give one message as it travels. Raises Unsendable."""
+    def frames(self, queue: str, message_id: str, body: bytes, trace: str = "") -> bytes:
+        """This will give one message as it travels, with its trace context as headers. Raises Unsendable."""
         method = self._methods.get(queue) or self._method(queue)
         named = message_id.encode()
-        content = _CONTENT.pack(60, 0, len(body), _FLAGS) + _JSON_PERSISTENT + bytes((len(named),)) + named
+        flags, said = (_FLAGS | _HEADERS, _JSON + _table(trace)) if trace else (_FLAGS, _JSON)
+        content = b"".join((_CONTENT.pack(60, 0, len(body), flags), said, _PERSISTENT, bytes((len(named),)), named))
         parts = [method, _FRAME.pack(_HEADER, self._channel, len(content)), content, b"\xce"]
         for start in range(0, len(body), self._most):
             piece = body[start : start + self._most]
@@ -121,3 +126,15 @@ class Publisher:
         frame = b"".join((_FRAME.pack(_METHOD, self._channel, len(arguments)), arguments, b"\xce"))
         self._methods[queue] = frame
         return frame
+
+
+def _table(trace: str) -> bytes:
+    """The headers `traceparent` and `tracestate`, as a table of long strings."""
+    parent, _, state = trace.partition(" ")
+    rows = _row(tracecontext.PARENT, parent) + (_row(tracecontext.STATE, state) if state else b"")
+    return _LONG.pack(len(rows)) + rows
+
+
+def _row(name: str, value: str) -> bytes:
+    key, text = name.encode(), value.encode()
+    return b"".join((bytes((len(key),)), key, b"S", _LONG.pack(len(text)), text))

@@ -26,7 +26,7 @@ class AlterOnPostgresql(migrations.AlterField):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("workflows", "0011_queue_limits")]
+    dependencies = [("workflows", "0012_trace_context")]
 
     operations = [
         AlterOnPostgresql(

@@ -28,7 +28,7 @@ class OutboxQuerySet(models.QuerySet["OutboxMessage"]):
 
 
 class OutboxMessage(StateModel):
-    """One outbound message; `payload` is exactly what is sent.
+    """One outbound message; `payload` is exactly what is sent, `trace` the trace context that goes with it.
 
     `place`: it has been let out of its queue's line, and may count as in flight (runtime/line).
     """
@@ -51,6 +51,8 @@ class OutboxMessage(StateModel):
     next_try_at = models.DateTimeField()
     error = models.TextField(blank=True, default="")
     place = models.BooleanField(default=False, db_default=False)
+    # With a default in the database: the processes of before the upgrade do not write it.
+    trace = models.TextField(blank=True, default="", db_default="")
 
     objects = models.Manager.from_queryset(OutboxQuerySet)()
 

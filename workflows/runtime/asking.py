@@ -12,6 +12,7 @@ from typing import Any
 from workflows.definitions.schema import TaskDefinition, WorkflowDefinition
 from workflows.engine.commands import Command
 from workflows.engine.snapshot import Snapshot, Task
+from workflows.tracecontext import TraceContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Asked:
     the
     sender's unique id (it must not count twice); `said` is what was said, kept with a refusal and digested for
     `event_id`; `version` picks a template version for a start; `if_match` is the `last_sequence` that the caller saw;
-    `lease_id` names the lease under which a result is given.
+    `lease_id` names the lease under which a result is given; `trace` is the trace context in which the caller asks.
     """
 
     command: Command | Turn
@@ -69,6 +70,7 @@ class Asked:
     version: int | None = None
     if_match: int | None = None
     lease_id: str | None = None
+    trace: TraceContext | None = None
 
 
 class Outcome(StrEnum):

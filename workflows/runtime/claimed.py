@@ -7,7 +7,10 @@ from typing import Any, NamedTuple
 
 
 class Claimed(NamedTuple):
-    """A message to be sent: `body` is its JSON, exactly as it was written down; `tries` counts those that failed."""
+    """A message to be sent: `body` is its JSON, exactly as it was written down; `tries` counts those that failed.
+
+    `trace` is the trace context that goes with it.
+    """
 
     pk: int
     message_id: str
@@ -20,3 +23,4 @@ class Claimed(NamedTuple):
     event: str
     attempt: int
     place: bool
+    trace: str

@@ -33,12 +33,13 @@ YOUNG = 1.0
 
 
 class FreshMessage(NamedTuple):
-    """A message that was written down with a head start: the key of its row, and what is sent."""
+    """A message that was written down with a head start: the key of its row, what is sent, and its trace context."""
 
     instance_id: uuid.UUID
     message_id: uuid.UUID
     queue: str
     body: str
+    trace: str = ""
 
 
 class FreshMessages:

@@ -14,7 +14,7 @@ from typing import Any
 
 from django.db import DatabaseError, connection, transaction
 
-from workflows import failpoints
+from workflows import failpoints, tracecontext
 from workflows.definitions.form_schema import validate
 from workflows.definitions.schema import TaskKind, WorkflowDefinition
 from workflows.definitions.strict_json import canonical
@@ -343,7 +343,7 @@ class _Batch:
         work = Recorded(id=key, template_id=offer.id, version=offer.version, definition=definition, before=None)
         accepted = start(
             definition,
-            command,
+            command if one.trace is None else replace(command, trace=str(one.trace)),
             instance_id=str(key),
             started_by=one.actor,
             version=offer.version,
@@ -432,9 +432,15 @@ def _command(one: Asked) -> Command:
     return one.command
 
 
+_BESIDE = frozenset({"event_id", tracecontext.PARENT, tracecontext.STATE})
+
+
 def digest_of(one: Asked) -> str:
-    """This will give what tells two messages with the same id apart: a digest of all that was said but the id."""
-    said = {key: value for key, value in one.said.items() if key != "event_id"}
+    """This will give what tells two messages with the same id apart: a digest of all that was said but the id.
+
+    Nor does the trace count: whoever sends a message again may do so in another one.
+    """
+    said = {key: value for key, value in one.said.items() if key not in _BESIDE}
     return hashlib.sha256(canonical(said).encode()).hexdigest()
 
 

@@ -6,10 +6,12 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from workflows import tracecontext
 from workflows.engine import commands as c
 from workflows.engine.commands import Command
 from workflows.models.progress import MESSAGE_LENGTH
 from workflows.runtime.asking import Asked, Reference
+from workflows.tracecontext import TraceContext
 
 
 class UnreadableEvent(Exception):
@@ -20,8 +22,18 @@ class UnreadableEvent(Exception):
         self.code, self.message, self.errors = code, message, errors
 
 
-def read_event(message: Any, *, actor: str, cause: str | None = None, message_id: str | None = None) -> Asked:
-    """This will read one inbound message; `message_id` stands in for a missing `event_id`. Raises UnreadableEvent."""
+def read_event(
+    message: Any,
+    *,
+    actor: str,
+    cause: str | None = None,
+    message_id: str | None = None,
+    trace: TraceContext | None = None,
+) -> Asked:
+    """This will read one inbound message; `message_id` stands in for a missing `event_id`. Raises UnreadableEvent.
+
+    `trace` is the context in the headers it came with; a message of a batch has fields of these names of its own.
+    """
     fields = _Fields(message)
     name = fields.text("event_name")
     reference = fields.name("business_ref_no")
@@ -45,6 +57,7 @@ def read_event(message: Any, *, actor: str, cause: str | None = None, message_id
         said=message,
         version=version,
         lease_id=lease_id,
+        trace=tracecontext.from_headers(message) or trace,
     )
 
 

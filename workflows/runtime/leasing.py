@@ -15,7 +15,7 @@ from typing import Any
 from django.db.models import BooleanField, Case, Exists, F, OuterRef, Q, Subquery, TextField, Value, When
 from django.db.models.functions import Cast
 
-from workflows import failpoints
+from workflows import failpoints, tracecontext
 from workflows.engine.commands import BeginTask
 from workflows.engine.events import TASK_STARTED
 from workflows.engine.lifecycle import InstanceState, MessageState, TaskState
@@ -67,7 +67,8 @@ def lease(
     lost = []
     for (held, message), answer in zip(taken, answers, strict=True):
         if answer.applied:
-            handed.append({**message.payload, "lease_id": str(held.id), "lease_until": held.lease_until.isoformat()})
+            lease = {"lease_id": str(held.id), "lease_until": held.lease_until.isoformat()}
+            handed.append({**_trace(message), **message.payload, **lease})
         else:  # it was answered or withdrawn between the look and the take
             lost.append(held.id)
     failpoints.hit("lease_given")
@@ -271,6 +272,12 @@ def live_messages(queue: str) -> Iterator[tuple[set[uuid.UUID], list[uuid.UUID]]
     tasks = _on_offer().on_offer(queue).filter(Q(task_type="SERVICE") | Q(undoing=True)).iterator(_PORTION)
     while portion := list(islice(tasks, _PORTION)):
         yield {task.instance_id for task in portion}, [_message_of(task) for task in portion]
+
+
+def _trace(message: OutboxMessage) -> dict[str, str]:
+    """The fields that stand for the headers of a broker; a template's extra field of the name stays as it is."""
+    trace = tracecontext.from_text(message.trace)
+    return trace.headers if trace is not None else {}
 
 
 def _after(at: dt.datetime, seconds: float) -> dt.datetime:

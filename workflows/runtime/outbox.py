@@ -53,7 +53,9 @@ LONGEST_BACK_OFF = dt.timedelta(seconds=60)
 Send = Callable[[Sequence[Claimed]], Sequence[str | None]]
 """Sends messages and tells of each, in their order, None (the bus has it) or what went wrong."""
 
-_COLUMNS = "id, message_id, queue, payload, tries, next_try_at, instance_id, position, event_name, attempt, place"
+_COLUMNS = (
+    "id, message_id, queue, payload, tries, next_try_at, instance_id, position, event_name, attempt, place, trace"
+)
 _DUE = (
     "SELECT o.* FROM {{keys}} CROSS JOIN LATERAL (SELECT {columns} FROM workflows_outboxmessage"
     " WHERE (state = 'PENDING' OR state = 'FAILED') AND next_try_at <= k.a ORDER BY next_try_at, id LIMIT {most}"
@@ -163,8 +165,9 @@ def _read(rows: Iterable[Sequence[Any]]) -> Sequence[Claimed]:
             event,
             attempt,
             bool(place),
+            trace,
         )
-        for pk, message_id, queue, body, tries, moment, instance, position, event, attempt, place in sorted(
+        for pk, message_id, queue, body, tries, moment, instance, position, event, attempt, place, trace in sorted(
             map(tuple, rows)
         )
     ]

@@ -27,7 +27,7 @@ from workflows.engine.snapshot import Snapshot
 from workflows.models import DeadlineKind, StageInstance, TaskInstance
 from workflows.models.fields import dump
 from workflows.models.writes import Database
-from workflows.runtime import fresh, line, tables
+from workflows.runtime import fresh, line, tables, tracing
 from workflows.runtime.appliers import Rows, apply
 from workflows.runtime.fresh import FreshMessage
 from workflows.runtime.identity import message_id
@@ -175,6 +175,14 @@ class Recorder:
         )
         task = work.definition.tasks[message.position]
         payload = dump({**message.body, "message_id": str(key), "instance_id": str(work.id)})
+        trace = tracing.of_attempt(
+            work.id,
+            work.now.trace if work.now is not None else "",
+            position=message.position,
+            attempt=message.attempt,
+            compensation=message.compensation,
+        )
+        told = str(trace) if trace is not None else ""
         work.queues.add(message.queue)
         state, sent_at = "PENDING", None
         if outgoing.is_called(message.queue):
@@ -184,7 +192,7 @@ class Recorder:
             self.unsent, state, next_try_at = True, "HELD", self.at
             self._in_line.add((work.id, message.position, message.compensation, message.attempt))
         elif fresh.messages.granted and outgoing.is_first(message.event_name, message.attempt):
-            self.fresh.append(FreshMessage(work.id, key, message.queue, payload))
+            self.fresh.append(FreshMessage(work.id, key, message.queue, payload, told))
             next_try_at = self.at + fresh.HEAD_START
         else:
             self.unsent = True
@@ -206,6 +214,7 @@ class Recorder:
                 0,
                 next_try_at,
                 "",
+                told,
             )
         )
 

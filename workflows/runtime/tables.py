@@ -110,6 +110,7 @@ OUTBOX = Table(
     tries="int",
     next_try_at="time",
     error="text",
+    trace="text",
 )
 DEADLINE = Table(
     "workflows_deadline",

@@ -28,6 +28,7 @@ def start(draft: Draft, command: c.StartWorkflow, world: World, *, started_by: s
             "version": version,
             "context": dict(command.context),
             "started_by": started_by,
+            **({"trace": command.trace} if command.trace else {}),
         },
     )
     draft.on_stage(e.STAGE_ACTIVATED, 0)

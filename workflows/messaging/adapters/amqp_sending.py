@@ -48,7 +48,7 @@ class Sending:
     def __init__(self, url: str, queues: Queues, *, inbound: str) -> None:
         self._url, self._queues, self._inbound = url, queues, inbound
         self._connection: Any = None
-        self._pack: Callable[[str, str, bytes], bytes] = Publisher(0, 0).frames
+        self._pack: Callable[[str, str, bytes, str], bytes] = Publisher(0, 0).frames
         self._last_tag = 0
         self._open: dict[int, int] = {}
         self._results: list[str | None] = []
@@ -69,7 +69,7 @@ class Sending:
 
         It does only on a connection with nothing under way, and no more than its buffers hold: nobody is held up.
         """
-        size = sum(len(one.body) for one in messages) + _AROUND * len(messages)
+        size = sum(len(one.body) + 2 * len(one.trace) for one in messages) + _AROUND * len(messages)
         if self._connection is None or self._open or self.blocked or size > POST_BYTES:
             return False
         try:
@@ -172,7 +172,7 @@ class Sending:
         frames: list[bytes] = []
         for number, message in enumerate(messages):
             try:
-                frames.append(self._pack(message.queue, message.message_id, message.body))
+                frames.append(self._pack(message.queue, message.message_id, message.body, message.trace))
             except Unsendable as error:
                 self._results[number] = str(error)
                 continue

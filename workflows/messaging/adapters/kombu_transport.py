@@ -26,6 +26,7 @@ from workflows.messaging import condition
 from workflows.messaging.connecting import ANSWER_SECONDS, CONNECT_SECONDS, errors_as_bus_down
 from workflows.messaging.deliveries import Fault, fault_of
 from workflows.messaging.port import BusDown, Handler, Incoming, Outgoing
+from workflows.tracecontext import from_headers, from_text
 
 VISIBLE_AGAIN_SECONDS = 300
 """Longer than a batch can take: a message that comes back while it is dealt with is dealt with twice (and counts once).
@@ -63,6 +64,7 @@ class KombuBus:
                         content_encoding="utf-8",
                         delivery_mode=2,
                         message_id=message.message_id,
+                        headers=trace.headers if (trace := from_text(message.trace)) else None,
                     )
                 failpoints.hit("relay_after_publish")
         except BusDown as error:
@@ -165,6 +167,7 @@ class KombuBus:
             redelivered=bool(way.get("redelivered") or headers.get("redelivered")),
             size=len(body),
             fault=fault,
+            trace=from_headers(headers) if fault is None else None,
         )
 
     @contextlib.contextmanager

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from workflows.messaging.port import BusDown, Handler, Incoming, Outgoing
+from workflows.tracecontext import TraceContext, from_text
 
 
 class MemoryBroker:
@@ -20,10 +21,10 @@ class MemoryBroker:
         self.refuse: set[str] = set()
         self.arrived = threading.Condition()
 
-    def put(self, queue: str, body: bytes, *, message_id: str | None = None) -> None:
+    def put(self, queue: str, body: bytes, *, message_id: str | None = None, trace: TraceContext | None = None) -> None:
         """This will let a message arrive."""
         with self.arrived:
-            self.queues[queue].append(Incoming(body=body, message_id=message_id, queue=queue))
+            self.queues[queue].append(Incoming(body=body, message_id=message_id, queue=queue, trace=trace))
             self.arrived.notify_all()
 
 
@@ -44,7 +45,7 @@ class MemoryBus:
             if message.queue in self._broker.refuse:
                 results.append(f"The queue {message.queue} takes nothing.")
                 continue
-            self._broker.put(message.queue, message.body, message_id=message.message_id)
+            self._broker.put(message.queue, message.body, message_id=message.message_id, trace=from_text(message.trace))
             results.append(None)
         return results
 
