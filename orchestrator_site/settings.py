@@ -221,6 +221,9 @@ if WORKER:
 # A worker counts only where somebody may ask it (`--port`): counting takes a library that nothing else there needs.
 METRICS = not WORKER
 
+# Spans of OpenTelemetry; where they go is said in the variables that all programs of OpenTelemetry know (OTEL_…).
+TELEMETRY = environment.flag("TELEMETRY")
+
 # --- Limits ------------------------------------------------------------------------------------------------------
 
 MAX_BODY_BYTES = environment.number("MAX_BODY_BYTES", default=1024 * 1024, least=1024)

@@ -44,6 +44,7 @@ class Settings:
     STEP_OUTPUT_BYTES = _Setting(262_144)
     WAKE_OTHERS = _Setting(True)
     METRICS = _Setting(True)
+    TELEMETRY = _Setting(False)
     DATA_DIR = _Setting(None)
     DEMO = _Setting(False)
     FAILPOINTS = _Setting(False)

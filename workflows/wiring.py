@@ -22,6 +22,7 @@ from workflows.runtime.leasing import bell
 from workflows.runtime.listeners import Listener
 from workflows.runtime.wakeups import Ear, News, Voice
 from workflows.runtime.workers import Report, Worker
+from workflows.steps import observers
 from workflows.steps.runner import InHand, StepRunner
 
 _connected = False
@@ -41,6 +42,8 @@ def connect() -> None:
             bell.on_wait = others.listen
         if settings.METRICS:
             count()
+        if settings.TELEMETRY:
+            trace()
         broker.ask_with(_depths, own=_own_queues)
 
 
@@ -54,6 +57,16 @@ def count() -> None:
 
         listeners.subscribe(metrics.listener)
         watching.observe(metrics.count_request)
+        observers.plug("prometheus", metrics.count_step)
+        observers.count_failures_with(metrics.count_observer_failure)
+
+
+def trace() -> None:
+    """This will have spans written of what is committed, and of the steps that are told `opentelemetry`."""
+    # Not at the top: without TELEMETRY the library need not be there.
+    from workflows.observability import telemetry
+
+    telemetry.start()
 
 
 def _depths(names: tuple[str, ...], seconds: float) -> Mapping[str, broker.Depth | None]:

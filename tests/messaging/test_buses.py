@@ -249,7 +249,9 @@ def test_a_trace_context_that_cannot_be_read_is_left_out(server, buses, queue):
     with Connection(server.url) as connection:
         producer = connection.Producer()
         for headers in ({"traceparent": "00-?"}, {"traceparent": {"a": 1}}, {"traceparent": 7, "tracestate": [1]}):
-            producer.publish(b"{}", routing_key=queue, content_type="application/json", headers=headers)
+            producer.publish(
+                b"{}", routing_key=queue, content_type="application/json", content_encoding="utf-8", headers=headers
+            )
     while len(desk.taken) < 3:
         assert consume(bus, desk, queue), "nothing comes"
 

@@ -1,7 +1,8 @@
 """Numbers for Prometheus: counted as things happen, measured (never counted out) when somebody asks.
 
 Counters are those of this process; with several, Prometheus adds them up. No label holds an id, a name or a text of
-somebody's: the number of series does not grow with the data. Those by names that people publish are in `gauges`.
+somebody's: the number of series does not grow with the data. (Steps are labelled with names of code and templates;
+what is by names that people publish is in `gauges`.)
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from workflows.observability import gauges
 if TYPE_CHECKING:
     from workflows.runtime.listeners import Committed
     from workflows.runtime.workers import Report
+    from workflows.steps.observers import Seen
 
 _FRESH_SECONDS = 5.0
 _UNDER_WAY = tuple(state for state in InstanceState if state not in ENDED)
@@ -45,6 +47,19 @@ requests = Counter(
 seconds = Histogram(
     "orchestrator_http_request_seconds", "How long API requests took.", ["route"], registry=registry,
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)  # fmt: skip
+steps = Counter(
+    "orchestrator_steps_total", "Steps that ran, by answer and direction (observer `prometheus`).",
+    ["component", "step", "direction", "outcome"], registry=registry,
+)  # fmt: skip
+step_seconds = Histogram(
+    "orchestrator_step_seconds", "How long steps ran (observer `prometheus`).",
+    ["component", "step", "direction"], registry=registry,
+    buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)  # fmt: skip
+observer_failures = Counter(
+    "orchestrator_observer_failures_total", "Failures of observers of steps, by the observer's name.",
+    ["observer"], registry=registry,
 )  # fmt: skip
 _METHODS = frozenset({"GET", "HEAD", "POST"})
 
@@ -69,6 +84,22 @@ def count_request(route: str, method: str, status: int, took: float) -> None:
     """This will count an answered request (to be registered with `api.watching.observe`)."""
     requests.labels(route, method if method in _METHODS else "other", str(status)).inc()
     seconds.labels(route).observe(took)
+
+
+def count_step(seen: Seen) -> None:
+    """This will count a step that ran (to be plugged in as the observer `prometheus`).
+
+    Its labels are names of code and templates: there are as many series as somebody has written steps.
+    """
+    if seen.outcome is not None:
+        where = (seen.component, seen.step, "down" if seen.down else "up")
+        steps.labels(*where, type(seen.outcome).__name__.lower()).inc()
+        step_seconds.labels(*where).observe(seen.seconds)
+
+
+def count_observer_failure(name: str) -> None:
+    """This will count a failure of an observer (to be registered with `steps.observers.count_failures_with`)."""
+    observer_failures.labels(name).inc()
 
 
 Measure = Callable[[dt.datetime], Iterable[GaugeMetricFamily]]

@@ -27,7 +27,7 @@ from workflows.engine.snapshot import Snapshot
 from workflows.models import HumanTask, Lease, WorkflowInstance
 from workflows.models.locking import is_away, is_passing, writing
 from workflows.models.writes import Database
-from workflows.runtime import fresh, listeners, loading, moments, pausing
+from workflows.runtime import attempts, fresh, listeners, loading, moments, pausing
 from workflows.runtime.asking import Answer, Asked, InstanceNow, Outcome, Reference, Turn, TurnWork
 from workflows.runtime.holding import Holding, named_by
 from workflows.runtime.identity import new_instance_id, read_uuid
@@ -279,6 +279,8 @@ class _Batch:
                 if (rejected := self._hold(one, work, snapshot)) is not None:
                     return self._refuse(one, work, rejected)
                 self.recorder.record(work, events, snapshot, actor=one.actor, cause=one.cause or one.event_id)
+                if one.trace is not None:
+                    work.heard.append(listeners.Heard(type(one.command).__name__, one.trace))
                 heard = isinstance(one.command, BeginTask) and self.recorder.heard_of(work, one.command)
                 # Of progress alone nothing stays but the newest: who repeats it does no harm.
                 if one.event_id is not None and (events or not heard):
@@ -354,6 +356,8 @@ class _Batch:
         self.by_id[key] = known
         self.by_reference.setdefault((target.component_name, target.business_ref_no), []).append(known)
         self.recorder.record(work, accepted.events, accepted.snapshot, actor=one.actor, cause=one.cause or one.event_id)
+        if one.trace is not None:
+            work.heard.append(listeners.Heard(type(command).__name__, one.trace))
         if definition.target is not None and accepted.snapshot.state in ENDED:
             self.holding.end(key, how=str(accepted.snapshot.state), actor=one.actor)
         if one.event_id is not None:
@@ -410,10 +414,14 @@ class _Batch:
         if self.recorder.fresh:
             fresh.messages.put(self.recorder.fresh)
         if listeners.anybody():
+            details = listeners.wants_details()
             listeners.tell(
                 listeners.Committed(
                     at=self.at,
-                    changes=(*(_change(work) for work in touched), *(_heard(work, keys) for work, keys in heard)),
+                    changes=(
+                        *(_change(work, self.at if details else None) for work in touched),
+                        *(_heard(work, keys) for work, keys in heard),
+                    ),
                     queues=frozenset(queue for work in touched for queue in work.queues),
                     unsent=self.recorder.unsent or any(_makes_room(work) for work in touched),
                     steps=any(_has_step_work(work) for work in touched),
@@ -480,7 +488,7 @@ def _refused(
     return Answer(Outcome.REFUSED, instance=instance, code=code, reason=reason, errors=errors, details=details)  # type: ignore[arg-type]
 
 
-def _change(work: Recorded) -> listeners.Change:
+def _change(work: Recorded, detailed_at: dt.datetime | None) -> listeners.Change:
     now = work.now
     assert now is not None
     return listeners.Change(
@@ -493,11 +501,18 @@ def _change(work: Recorded) -> listeners.Change:
         tasks=tuple(work.definition.tasks[position].key for position in work.rows.tasks),
         events=tuple(event.name for event in work.events),
         human_tasks=tuple(_human_change(work, row) for row in work.rows.humans.values()),
+        details=_details(work, now, detailed_at) if detailed_at is not None else None,
     )
 
 
 def _heard(work: Recorded, keys: Sequence[str]) -> listeners.Change:
-    return replace(_change(work), created=False, tasks=tuple(keys), events=(), human_tasks=(), heard=True)
+    return replace(_change(work, None), created=False, tasks=tuple(keys), events=(), human_tasks=(), heard=True)
+
+
+def _details(work: Recorded, now: Snapshot, at: dt.datetime) -> listeners.Details:
+    over = now.state in ENDED and (work.before is None or work.before.state not in ENDED)
+    ended = tuple(attempts.ended(work.before, work.events, at=at))
+    return listeners.Details(work.definition, now, ended, tuple(work.heard), over)
 
 
 def _human_change(work: Recorded, row: HumanTask) -> listeners.HumanChange:

@@ -11,6 +11,11 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from workflows.definitions.schema import WorkflowDefinition
+from workflows.engine.snapshot import Snapshot
+from workflows.runtime.attempts import EndedAttempt
+from workflows.tracecontext import TraceContext
+
 log = logging.getLogger(__name__)
 
 
@@ -29,10 +34,32 @@ class HumanChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Heard:
+    """A command that came in a trace of its caller's."""
+
+    command: str
+    trace: TraceContext
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What only some listeners want to know of a change: its template and snapshot, which attempts are over, and who
+    asked in which trace. `ended`: it ended with this change.
+    """
+
+    definition: WorkflowDefinition
+    now: Snapshot
+    attempts: tuple[EndedAttempt, ...]
+    heard: tuple[Heard, ...]
+    ended: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """What one instance went through: `tasks` are the keys STAGE/TASK that moved, `events` names of what happened.
 
     `heard`: nothing happened, but somebody said how far the work at these tasks is.
+    `details` are there where somebody has subscribed for them.
     """
 
     instance_id: uuid.UUID
@@ -45,6 +72,7 @@ class Change:
     events: tuple[str, ...]
     human_tasks: tuple[HumanChange, ...]
     heard: bool = False
+    details: Details | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +95,24 @@ class Committed:
 
 Listener = Callable[[Committed], None]
 _listeners: list[Listener] = []
+_detailed: list[Listener] = []
 
 
-def subscribe(listener: Listener) -> Callable[[], None]:
-    """This will tell the listener of every commit of this process from now on; the answer ends that."""
-    _listeners.append(listener)
-    return lambda: _listeners.remove(listener) if listener in _listeners else None
+def subscribe(listener: Listener, *, details: bool = False) -> Callable[[], None]:
+    """This will tell the listener of every commit of this process from now on; the answer ends that.
+
+    With `details` every change has them; they cost something, so ask for them only to use them.
+    """
+    lists = [_listeners, _detailed] if details else [_listeners]
+    for one in lists:
+        one.append(listener)
+
+    def end() -> None:
+        for one in lists:
+            if listener in one:
+                one.remove(listener)
+
+    return end
 
 
 def tell(committed: Committed) -> None:
@@ -82,6 +122,11 @@ def tell(committed: Committed) -> None:
             listener(committed)
         except Exception:
             log.exception("A listener failed; what was committed stands")
+
+
+def wants_details() -> bool:
+    """This will tell whether somebody has subscribed for the details of changes."""
+    return bool(_detailed)
 
 
 def anybody() -> bool:

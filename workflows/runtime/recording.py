@@ -31,6 +31,7 @@ from workflows.runtime import fresh, line, tables, tracing
 from workflows.runtime.appliers import Rows, apply
 from workflows.runtime.fresh import FreshMessage
 from workflows.runtime.identity import message_id
+from workflows.runtime.listeners import Heard
 from workflows.runtime.loading import definition_after
 from workflows.runtime.projection import attempt_of, instance_columns, search_columns
 from workflows.runtime.stopped_clocks import STOPPED
@@ -55,6 +56,7 @@ class Recorded:
         self.rows = Rows(id, self.definition, before)
         self.events: list[Event] = []
         self.queues: set[str] = set()
+        self.heard: list[Heard] = []
 
     @property
     def created(self) -> bool:

@@ -17,14 +17,15 @@ success does not count. While the workflow is being undone there is nothing to t
 to the log of the process, and its changes of the state are kept.
 
 A listener's answer is not looked at, and what it raises is logged under its name. What an observer writes is undone
-where it raises, and that alone; what it sees is a copy of its own.
+where it raises, and that alone; what it sees is a copy of its own. A step that raised has left its transaction in a
+state that nobody knows: after it guards are not asked, and listeners should write nothing.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from workflows.steps.atomicity import by_itself
@@ -36,11 +37,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What an observer sees: the step's task, the step's name, and after the step its outcome (before it: None)."""
+    """What an observer sees: the step's task, the step's name, and after the step its outcome (before it: None).
+
+    `seconds` is how long the step took. What is put into `later` is called once the step's transaction is committed,
+    and never when it is not.
+    """
 
     task: StepTask
     step: str
     outcome: Outcome | None = None
+    component: str = ""
+    seconds: float = 0.0
+    later: list[Callable[[], None]] = field(default_factory=list)
 
     @property
     def before(self) -> bool:
@@ -150,11 +158,34 @@ def _apart(seen: Seen) -> Seen:
     return replace(seen, task=task, outcome=outcome)
 
 
+def tell(observers: Sequence[Observer], seen: Seen) -> None:
+    """This will tell the listeners among them, and ask no guard."""
+    for observer in observers:
+        if not observer.turns:
+            _tell(observer, seen)
+
+
+def failed(name: str) -> None:
+    """This will count a failure of the observer of that name, where somebody counts."""
+    for count in _counting:
+        count(name)
+
+
+_counting: list[Callable[[str], None]] = []
+
+
+def count_failures_with(count: Callable[[str], None]) -> None:
+    """This will have the name of each observer that fails told from now on."""
+    if count not in _counting:
+        _counting.append(count)
+
+
 def _tell(observer: Observer, seen: Seen) -> None:
     try:
         with by_itself():
             observer.look(_apart(seen))
     except (Exception, SystemExit):
+        failed(observer.name)
         logger.exception("listener %s failed at %s; the step goes on", observer.name, seen.step)
 
 
@@ -163,6 +194,7 @@ def _judged(observer: Observer, seen: Seen) -> Mapping[str, Any] | Turned:
         with by_itself():
             said = observer.look(_apart(seen))
     except (Exception, SystemExit) as error:
+        failed(observer.name)
         logger.exception("guard %s failed at %s", observer.name, seen.step)
         return Turned(observer.name, f"The guard failed: {type(error).__name__}: {error}")
     if said is None:
@@ -171,6 +203,7 @@ def _judged(observer: Observer, seen: Seen) -> Mapping[str, Any] | Turned:
         return said
     if isinstance(said, TurnRound):
         return Turned(observer.name, said.reason)
+    failed(observer.name)
     return Turned(observer.name, f"The guard answered {said!r:.100}, which is neither None, a dict nor TurnRound.")
 
 
@@ -198,3 +231,31 @@ def log_changes(seen: Seen) -> None:
         logger.info(
             "step %s changed %s", seen.step, ", ".join(sorted(output)), extra={"instance": seen.task.instance_id}
         )
+
+
+_plugged: dict[str, Look] = {}
+
+
+def plug(name: str, look: Look | None) -> None:
+    """This will have `prometheus` or `opentelemetry` listen with this function; None: with none any more.
+
+    For wiring. The names are known in every process, since templates use them; the libraries are not.
+    """
+    if look is None:
+        _plugged.pop(name, None)
+    else:
+        _plugged[name] = look
+
+
+@listener("prometheus")
+def count_steps(seen: Seen) -> None:
+    """Count the step, in a process that serves metrics."""
+    if (look := _plugged.get("prometheus")) is not None:
+        look(seen)
+
+
+@listener("opentelemetry")
+def trace_steps(seen: Seen) -> None:
+    """Write a span of the step, on a site that writes spans."""
+    if (look := _plugged.get("opentelemetry")) is not None:
+        look(seen)

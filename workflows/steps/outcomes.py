@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from workflows.tracecontext import TraceContext
+
 
 @dataclass(frozen=True, slots=True)
 class StepTask:
     """What a step is told: whose turn it is, the context, and, after a wait, the signal that came and its own memory.
 
     `output` is that of the task that a compensation undoes, None where it may have had none (`possible`); `woken` tells
-    a signal without a payload from none.
+    a signal without a payload from none; `trace` is the trace context of the attempt.
     """
 
     instance_id: str
@@ -29,6 +31,12 @@ class StepTask:
     possible: bool = False
     position: int = 0
     woken: bool = False
+    trace: TraceContext | None = None
+
+    @property
+    def trace_headers(self) -> dict[str, str]:
+        """What to send with calls that the step makes, `traceparent` and `tracestate`; empty where there is none."""
+        return self.trace.headers if self.trace is not None else {}
 
 
 @dataclass(frozen=True, slots=True)

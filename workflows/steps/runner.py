@@ -5,10 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import threading
+import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import zip_longest
 from typing import Any
 
@@ -16,11 +18,12 @@ from django.db import DatabaseError, connection, transaction
 
 from workflows import failpoints
 from workflows.conf import settings
+from workflows.definitions.schema import WorkflowDefinition
 from workflows.engine.commands import AwaitSignal, Command, CompleteTask, FailTask, RollBackWorkflow, SkipTask
 from workflows.engine.lifecycle import InstanceState, TaskState
 from workflows.models import TaskInstance, WorkflowInstance
 from workflows.models.locking import is_away, is_race
-from workflows.runtime import pausing
+from workflows.runtime import pausing, tracing
 from workflows.runtime.asking import Asked, Turn, TurnWork
 from workflows.runtime.handling import handle
 from workflows.runtime.listeners import Committed
@@ -28,7 +31,7 @@ from workflows.runtime.projection import STEP_QUEUE
 from workflows.runtime.workers import Worker
 from workflows.steps.atomicity import TransactionEnded, inside_its_transaction
 from workflows.steps.flows import discover
-from workflows.steps.observers import Seen, Turned, UnknownObserver, ask, chosen
+from workflows.steps.observers import Seen, Turned, UnknownObserver, ask, chosen, tell
 from workflows.steps.outcomes import Done, Failed, Outcome, Skipped, StepTask, Waiting
 from workflows.steps.state import BadState, copy_of, kept, readable
 from workflows.steps.step import UnknownStep, find
@@ -179,11 +182,17 @@ def _is_free(instance: uuid.UUID) -> bool:
 
 def run_step(instance: uuid.UUID, *, stage_name: str, task_name: str, compensation: bool, at: dt.datetime) -> None:
     """This will run one step, if it is still its turn once the instance is locked."""
-    turn = Turn(stage_name=stage_name, task_name=task_name, compensation=compensation, work=_perform)
+    later: list[Callable[[], None]] = []
+    work = partial(_perform, later=later)
+    turn = Turn(stage_name=stage_name, task_name=task_name, compensation=compensation, work=work)
     handle(Asked(command=turn, target=instance, actor="step"), at=at)
+    for call in later:
+        transaction.on_commit(call, robust=True)
 
 
-def _perform(work: TurnWork) -> Command:
+def _perform(work: TurnWork, *, later: list[Callable[[], None]]) -> Command:
+    # The door may do it all once more, after a deadlock: then what was said of the first time is not true.
+    later.clear()
     definition, snapshot, task = work.definition, work.snapshot, work.task
     undoing, compensate = task.compensation, definition.compensate
     attempt = undoing if work.compensation and undoing else task
@@ -202,6 +211,13 @@ def _perform(work: TurnWork) -> Command:
         possible=bool(work.compensation and undoing and undoing.possible),
         position=definition.position,
         woken=attempt.woken,
+        trace=tracing.of_attempt(
+            uuid.UUID(snapshot.instance_id),
+            snapshot.trace,
+            position=definition.position,
+            attempt=attempt.attempt,
+            compensation=work.compensation,
+        ),
         extra={**definition.extra, **(compensate.extra if work.compensation and compensate else {})},
     )
     about: dict[str, Any] = {
@@ -214,7 +230,7 @@ def _perform(work: TurnWork) -> Command:
         with work.savepoint():
             failpoints.hit("step_begin")
             with inside_its_transaction():
-                outcome = _observed(name or "", told, work.workflow.observers)
+                outcome = _observed(name or "", told, work.workflow, later)
             failpoints.hit("step_end")
             if isinstance(outcome, Done):
                 return CompleteTask(**about, output=kept(outcome.output))
@@ -253,18 +269,26 @@ def _name(signal: object) -> str:
     raise _GaveUp(Failed("bad_outcome", f"A step waits for a signal by its name, not for {signal!r:.200}."))
 
 
-def _observed(name: str, told: StepTask, of_the_workflow: Sequence[str]) -> Outcome:
+def _observed(name: str, told: StepTask, workflow: WorkflowDefinition, later: list[Callable[[], None]]) -> Outcome:
     """Run the step between its observers."""
-    step, observers = find(name), chosen((*settings.STEP_OBSERVERS, *of_the_workflow))
+    step, observers = find(name), chosen((*settings.STEP_OBSERVERS, *workflow.observers))
     if not observers:
         return step.perform(told)
-    changes, turned = ask(observers, Seen(told, name))
+    before = Seen(told, name, component=workflow.component_name, later=later)
+    changes, turned = ask(observers, before)
     if turned is not None:
         raise _WasTurned(turned)
     if changes:
         told = replace(told, context={**told.context, **changes})
-    outcome = step.perform(told)
-    after, turned = ask(observers, Seen(told, name, outcome))
+    began = time.perf_counter()
+    try:
+        outcome = step.perform(told)
+    except (Exception, SystemExit) as error:
+        raised = Failed(type(error).__name__, readable(error))
+        tell(observers, replace(before, task=told, outcome=raised, seconds=time.perf_counter() - began))
+        raise
+    seen = replace(before, task=told, outcome=outcome, seconds=time.perf_counter() - began)
+    after, turned = ask(observers, seen)
     if turned is not None:
         raise _WasTurned(turned)
     if isinstance(outcome, Done) and (changes or after):
