@@ -13,6 +13,7 @@ from typing import Any
 from orchestrator_site import environment
 from orchestrator_site.logs import logging_config
 from orchestrator_site.security import demo_secret_key
+from workflows.conf import USUALLY_MASKED
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = BASE_DIR / os.environ.get("DATA_DIR", "var")
@@ -221,6 +222,8 @@ if WORKER:
 # A worker counts only where somebody may ask it (`--port`): counting takes a library that nothing else there needs.
 METRICS = not WORKER
 
+# Keys whose values nobody is shown; named here, they come on top of the usual ones.
+MASKED_KEYS = [*USUALLY_MASKED, *environment.words("MASKED_KEYS")]
 # Spans of OpenTelemetry; where they go is said in the variables that all programs of OpenTelemetry know (OTEL_…).
 TELEMETRY = environment.flag("TELEMETRY")
 

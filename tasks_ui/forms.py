@@ -180,6 +180,8 @@ def _kind(schema: Mapping[str, Any]) -> str:
         case "number":
             return "decimal"
         case "string":
+            if schema.get("writeOnly") is True and "format" not in schema:
+                return "secret"
             known = {"date": "date", "date-time": "moment", "email": "email", "uri": "url"}
             long = schema.get("maxLength", 0) > _LONG
             return known.get(schema.get("format", ""), "long" if long else "text")

@@ -25,6 +25,7 @@ from tasks_ui.task import task_panel
 from tasks_ui.visitors import signed_in
 from workflows.engine.lifecycle import OPEN_HUMAN_TASK, ROLLING, InstanceState
 from workflows.models import HumanTask, LoggedEvent, TaskInstance, WorkflowInstance
+from workflows.runtime import masking
 from workflows.runtime.refusals import STATUS
 
 _TABS = ("graph", "timeline", "history", "data", "tasks", "messages", "rollback")
@@ -270,7 +271,7 @@ def _attempts(one: Instance, chosen: Task | None) -> dict[str, Any]:
         output = TaskInstance.objects.filter(instance=one.id, position=chosen.position).values_list(
             "output", flat=True
         )[0]
-    return {"attempts": found, "output": output}
+    return {"attempts": found, "output": masking.masked(output, template=one.template_id)}
 
 
 def _attempt(known: dict[str, Any], chosen: Task) -> dict[str, Any]:

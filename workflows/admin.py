@@ -45,11 +45,13 @@ from workflows.models import (
     WorkflowTemplate,
     person_of,
 )
-from workflows.models.fields import dump
+from workflows.models.fields import JsonText, dump
 from workflows.runtime import schedules, tokens
 from workflows.runtime.asking import Asked
 from workflows.runtime.cron import read_zone
 from workflows.runtime.handling import handle
+from workflows.runtime.loading import definition_of
+from workflows.runtime.masking import MASK, is_masked, mask_row, masked_text
 
 _MANY = 10_000
 _INLINE = 200
@@ -82,6 +84,15 @@ class _LookOnly(admin.ModelAdmin):  # type: ignore[type-arg]
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """This will show rows to whoever may view them, and let nobody write them."""
         return False
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """This will give the row as it may be shown: nobody saves it."""
+        row = super().get_object(request, object_id, from_field)
+        if row is not None and not isinstance(row, WorkflowTemplate):
+            mask_row(row, [one.name for one in row._meta.fields if isinstance(one, JsonText)])
+        if isinstance(row, QuarantinedMessage):
+            row.body = masked_text(row.body)
+        return row
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """This will show everything to admins, and to staff with the permission to view."""
@@ -222,9 +233,20 @@ class InstanceAdmin(_ActsOnOne):
 class SearchAdmin(_LookOnly):
     """What instances are found by."""
 
-    list_display = ("instance", "name", "text", "number", "boolean")
+    list_display = ("instance", "name", "value")
+    fields = list_display
+    readonly_fields = list_display
     list_select_related = ("instance",)
     ordering = ("-id",)
+
+    @admin.display(empty_value="")
+    def value(self, row: SearchedValue) -> Any:
+        """What is found there, unless it is secret."""
+        template = row.instance.template_id
+        paths = [field.path for field in definition_of(template).search if field.name == row.name]
+        found = next((one for one in (row.text, row.number, row.boolean) if one is not None), None)
+        hidden = found is not None and any(is_masked(path, template=template) for path in paths)
+        return MASK if hidden else found
 
 
 @admin.register(StageInstance)

@@ -6,6 +6,12 @@ from typing import Any
 
 from django.conf import settings as _django
 
+USUALLY_MASKED = (
+    "password", "passwd", "passphrase", "secret", "token", "authorization", "api_key", "apikey", "access_key",
+    "private_key", "credential", "credentials", "cookie", "otp", "cvv", "cvc",
+)  # fmt: skip
+"""Keys whose values nobody is shown, on any site."""
+
 
 class _Setting:
     """One named setting, read at each use so that tests may override it."""
@@ -45,6 +51,7 @@ class Settings:
     WAKE_OTHERS = _Setting(True)
     METRICS = _Setting(True)
     TELEMETRY = _Setting(False)
+    MASKED_KEYS = _Setting(USUALLY_MASKED)
     DATA_DIR = _Setting(None)
     DEMO = _Setting(False)
     FAILPOINTS = _Setting(False)

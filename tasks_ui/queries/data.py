@@ -15,6 +15,7 @@ from tasks_ui.words import Sign
 from workflows.definitions.schema import WorkflowDefinition
 from workflows.definitions.search import values_of
 from workflows.models import LoggedEvent, OutboxMessage
+from workflows.runtime.masking import MASK, masked
 
 _SHORT = 120
 
@@ -77,9 +78,9 @@ def found_by(definition: WorkflowDefinition, context: Mapping[str, Any]) -> list
 
 
 def _asked(name: str, value: Any) -> str:
-    # Whitespace at the ends is lost in an address: such a value is shown, and leads nowhere.
+    # Whitespace at the ends is lost in an address: such a value is shown, and leads nowhere. Nor does a masked one.
     said = value if isinstance(value, str) else json.dumps(value)
-    return urlencode({f"search.{name}": said}) if said and said == said.strip() else ""
+    return urlencode({f"search.{name}": said}) if said and said == said.strip() and said != MASK else ""
 
 
 def messages_of(
@@ -91,7 +92,7 @@ def messages_of(
     node: tuple[str, str] | None = None,
 ) -> list[Message]:
     """This will list what was sent, newest first."""
-    rows = OutboxMessage.objects.filter(instance=instance)
+    rows = OutboxMessage.objects.filter(instance=instance).select_related("instance")
     if before is not None:
         rows = rows.filter(pk__lt=before)
     if node is not None:
@@ -105,7 +106,8 @@ def _message(row: Any, titles: Mapping[str, str]) -> Message:
         id=row.message_id, number=row.pk, name=row.event_name, queue=row.queue, node=node,
         title=titles.get(node) or words.readable(row.task_name), attempt=row.attempt,
         sign=words.message_sign(row.state), created_at=row.created_at, sent_at=row.sent_at, error=row.error,
-        payload=json.dumps(row.payload, ensure_ascii=False, indent=2)[:20_000],
+        payload=json.dumps(
+            masked(row.payload, template=row.instance.template_id), ensure_ascii=False, indent=2)[:20_000],
     )  # fmt: skip
 
 

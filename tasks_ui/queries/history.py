@@ -13,9 +13,11 @@ from django.utils.dateparse import parse_datetime
 
 from tasks_ui import times, words
 from workflows.models import LoggedEvent
+from workflows.runtime.masking import masked
 
 _COLUMNS = (
     "sequence", "event", "occurred_at", "actor", "cause", "stage_name", "task_name", "attempt", "data",
+    "instance__template_id",
 )  # fmt: skip
 _MINOR = frozenset({
     "TaskScheduled", "TaskStarted", "RetryScheduled", "TaskReset", "StageReset", "StepWoken", "SignalAwaited",
@@ -164,7 +166,7 @@ def entry_of(row: Mapping[str, Any], *, titles: Mapping[str, str], with_data: bo
     before, after, aside, code = _sentence(row["event"], data, stage or "", attempt, row["actor"])
     text = ""
     if with_data and data:
-        text = json.dumps(data, ensure_ascii=False, indent=2)
+        text = json.dumps(masked(data, template=row["instance__template_id"]), ensure_ascii=False, indent=2)
         if len(text) > _MOST_DATA:
             text = f"{text[:_MOST_DATA]}\n… {len(text) - _MOST_DATA:,} more characters; the API has them all."
     return Entry(

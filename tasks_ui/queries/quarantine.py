@@ -15,6 +15,7 @@ from workflows.definitions.strict_json import InvalidJson
 from workflows.engine.lifecycle import QuarantineState
 from workflows.models import QuarantinedMessage
 from workflows.runtime import quarantine
+from workflows.runtime.masking import masked
 from workflows.runtime.quarantine import KEPT_BYTES, MOST_AT_ONCE, Result
 
 _IN_A_LIST = 2_000
@@ -79,7 +80,7 @@ def read(text: str, *, whole: bool, most: int = _ON_ITS_PAGE) -> Body:
         except InvalidJson:
             pass
         else:
-            shown, is_json = json.dumps(value, ensure_ascii=False, indent=2), True
+            shown, is_json = json.dumps(masked(value), ensure_ascii=False, indent=2), True
             named = value.get("business_ref_no") if isinstance(value, dict) else None
             reference = named[:200] if isinstance(named, str) else ""
     return Body(shown[:most], is_json, cut=not whole or len(shown) > most, reference=reference)

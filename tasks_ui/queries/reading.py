@@ -14,6 +14,7 @@ from workflows.definitions.schema import FailurePolicy, StageDefinition, TaskDef
 from workflows.engine.lifecycle import InstanceState, TaskState
 from workflows.models import Deadline, DeadlineKind, HumanTask, StageInstance, TaskInstance, TaskProgress
 from workflows.runtime import projection, replay
+from workflows.runtime.masking import masked
 from workflows.runtime.phases import Seen, ShownPhase, phases_of
 
 _TASK_COLUMNS = (
@@ -61,7 +62,8 @@ def _head(
         id=row.pk, reference=row.business_ref_no, workflow=row.workflow_name, component=row.component_name,
         version=row.version, template_id=row.template_id, state=of("state"), health=of("health"),
         sign=words.instance_sign(of("state"), of("health")), business_status=of("business_status"),
-        context=of("context") or {}, started_by=row.started_by, created_at=row.created_at,
+        context=masked(of("context") or {}, template=row.template_id), started_by=row.started_by,
+        created_at=row.created_at,
         updated_at=of("updated_at"), finished_at=of("finished_at"), sequence=sequence,
         last_sequence=row.last_sequence, definition=definition, frozen=frozen, now=now,
     )  # fmt: skip
@@ -160,7 +162,8 @@ def _task(
         definition=task, kind=kind, title=task.title or words.readable(task.task_name),
         sign=words.task_sign(state, kind, holder if state in OPEN else None), state=state, attempt=value["attempt"],
         queue=value["queue"], assigned_to=assigned or task.assigned_to, claimed_by=holder,
-        outcome=value["outcome"], error=value["error"] or {}, due_at=due, scheduled_at=value["scheduled_at"],
+        outcome=value["outcome"], error=masked(value["error"] or {}, template=instance.template_id),
+        due_at=due, scheduled_at=value["scheduled_at"],
         started_at=value["started_at"], finished_at=value["finished_at"], retry_at=retry_at, human_task=human_task,
         done=task.position in done, fact="", percent=said.percent if said else None,
         message=said.message if said else "",

@@ -14,6 +14,7 @@ from tasks_ui.words import Sign
 from workflows.definitions.problems import below
 from workflows.engine.lifecycle import SubscriptionStatus
 from workflows.models import Product, Subscription, SubscriptionEvent, SubscriptionVersion
+from workflows.runtime.masking import masked_at
 from workflows.subscriptions import Difference, startable, versions_apart
 
 _IN_A_CHOICE = 200
@@ -67,6 +68,7 @@ def with_signs(rows: Sequence[Subscription]) -> list[tuple[Subscription, Sign]]:
 
 def values_of(value: Any, pointer: str = "") -> list[Value]:
     """This will lay values out, one line each."""
+    value = masked_at(pointer, value)
     if isinstance(value, dict) and value:
         return [line for key, inner in value.items() for line in values_of(inner, below(pointer, key))]
     if isinstance(value, dict) and not pointer:
@@ -116,8 +118,8 @@ def changes(row: Subscription, *, before: str, after: str) -> dict[str, Any]:
 
 
 def _change(one: Difference) -> Change:
-    before = "" if one.kind == "added" else _text(one.before)
-    after = "" if one.kind == "removed" else _text(one.after)
+    before = "" if one.kind == "added" else _text(masked_at(one.pointer, one.before))
+    after = "" if one.kind == "removed" else _text(masked_at(one.pointer, one.after))
     return Change(one.pointer, one.kind, before, after)
 
 

@@ -21,6 +21,7 @@ from workflows.engine.plugins import Expected
 from workflows.engine.snapshot import Snapshot
 from workflows.models import HumanTask, LoggedEvent, Person
 from workflows.runtime import plugins
+from workflows.runtime.masking import masked
 from workflows.runtime.reading import task_definition, why
 from workflows.runtime.replay import state_at
 
@@ -120,7 +121,13 @@ def task_of(row: HumanTask, person: Person) -> Task:
         compensation=row.compensation,
         why=why(row, person),
         sequence=instance.last_sequence,
-        data=context_of(instance.pk, instance.context, titles=titles, until=instance.last_sequence, whence=False),
+        data=context_of(
+            instance.pk,
+            masked(instance.context, template=instance.template_id),
+            titles=titles,
+            until=instance.last_sequence,
+            whence=False,
+        ),
         so_far=_so_far(row, titles),
         choices=_choices(row, person, workflow, snapshot) if is_open and theirs else (),
         may_claim=may_act and row.claimed_by is None,
@@ -196,7 +203,7 @@ def _decided(row: HumanTask, definition: TaskDefinition) -> dict[str, Any]:
     properties = (definition.form or {}).get("properties", {})
     data = [
         (str(properties.get(key, {}).get("title") or words.readable(key)), value)
-        for key, value in (row.data or {}).items()
+        for key, value in masked(row.data or {}, template=row.instance.template_id).items()
     ]
     return {
         "by": row.decided_by,

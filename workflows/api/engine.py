@@ -12,6 +12,7 @@ from workflows.api.base import ApiView, answer, moment
 from workflows.api.calls import Call
 from workflows.models import BulkRetry, ControlRecord
 from workflows.runtime import bulk_retry, pausing
+from workflows.runtime.masking import masked
 
 _NEWEST = (paging.moments("at", descending=True), paging.numbers("id", descending=True))
 
@@ -150,5 +151,5 @@ def _record_json(record: ControlRecord) -> dict[str, Any]:
         "action": record.action,
         "subject": record.subject or None,
         "reason": record.reason or None,
-        "data": record.data,
+        "data": masked(record.data),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 from django.http import HttpResponse
@@ -12,6 +13,7 @@ from workflows.api.base import answer, moment
 from workflows.api.calls import Call
 from workflows.api.instances import InstanceView
 from workflows.models import LoggedEvent, OutboxMessage
+from workflows.runtime.masking import masked
 
 
 class History(InstanceView):
@@ -31,7 +33,13 @@ class History(InstanceView):
         """This will list the events."""
         rows = LoggedEvent.objects.filter(instance_id=self.instance.pk)
         return answer(
-            paging.page(request._request, rows, keys=(paging.numbers("sequence"),), query=self.query, render=event_json)
+            paging.page(
+                request._request,
+                rows,
+                keys=(paging.numbers("sequence"),),
+                query=self.query,
+                render=lambda row: event_json(row, template=self.instance.template_id),
+            )
         )
 
 
@@ -51,11 +59,17 @@ class Commands(InstanceView):
         """This will list the messages."""
         rows = OutboxMessage.objects.filter(instance_id=self.instance.pk)
         return answer(
-            paging.page(request._request, rows, keys=(paging.numbers("id"),), query=self.query, render=_message_json)
+            paging.page(
+                request._request,
+                rows,
+                keys=(paging.numbers("id"),),
+                query=self.query,
+                render=lambda row: _message_json(row, template=self.instance.template_id),
+            )
         )
 
 
-def event_json(event: LoggedEvent) -> dict[str, Any]:
+def event_json(event: LoggedEvent, *, template: uuid.UUID) -> dict[str, Any]:
     """This will give an event as the API shows it."""
     return {
         "sequence": event.sequence,
@@ -66,11 +80,11 @@ def event_json(event: LoggedEvent) -> dict[str, Any]:
         "stage_name": event.stage_name,
         "task_name": event.task_name,
         "attempt": event.attempt,
-        "data": event.data,
+        "data": masked(event.data, template=template),
     }
 
 
-def _message_json(message: OutboxMessage) -> dict[str, Any]:
+def _message_json(message: OutboxMessage, *, template: uuid.UUID) -> dict[str, Any]:
     return {
         "message_id": str(message.message_id),
         "event_name": message.event_name,
@@ -78,7 +92,7 @@ def _message_json(message: OutboxMessage) -> dict[str, Any]:
         "stage_name": message.stage_name,
         "task_name": message.task_name,
         "attempt": message.attempt,
-        "payload": message.payload,
+        "payload": masked(message.payload, template=template),
         "state": message.state,
         "created_at": moment(message.created_at),
         "sent_at": moment(message.sent_at),

@@ -120,7 +120,10 @@ class HumanTaskDetail(HumanTaskView):
         events = LoggedEvent.objects.filter(
             instance_id=task.instance_id, stage_name=task.stage_name, task_name=task.task_name
         )
-        history = [event_json(event) for event in reversed(events.order_by("-sequence")[:_HISTORY])]
+        history = [
+            event_json(event, template=self.task.instance.template_id)
+            for event in reversed(events.order_by("-sequence")[:_HISTORY])
+        ]
         return answer({**reading.human_task_json(task, self.person), "history": history}, tag=self.tag())
 
 

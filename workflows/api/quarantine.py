@@ -15,6 +15,7 @@ from workflows.engine.lifecycle import QuarantineState
 from workflows.models import QuarantinedMessage
 from workflows.runtime import quarantine
 from workflows.runtime.asking import Answer
+from workflows.runtime.masking import masked_text
 
 _NEWEST = (paging.moments("received_at", descending=True), paging.numbers("id", descending=True))
 
@@ -125,7 +126,7 @@ def _json(message: QuarantinedMessage) -> dict[str, Any]:
         "received_at": moment(message.received_at),
         "source": message.source,
         "message_id": message.message_id,
-        "body": message.body,
+        "body": masked_text(message.body),
         "body_bytes": message.body_bytes,
         "code": message.code,
         "reason": message.reason,

@@ -14,6 +14,7 @@ from workflows.api.base import ApiView, answer, moment
 from workflows.api.calls import Call
 from workflows.models import Misfire, Schedule
 from workflows.runtime import schedules
+from workflows.runtime.masking import masked
 
 _FIELDS = (
     bodies.identifier("component_name", required=True, about="Picks the template."),
@@ -215,7 +216,7 @@ def _json(schedule: Schedule) -> dict[str, Any]:
         "component_name": schedule.component_name,
         "workflow_name": schedule.workflow_name or None,
         "version": schedule.version,
-        "context": schedule.context,
+        "context": masked(schedule.context),
         "reference": schedule.reference,
         "cron": schedule.cron or None,
         "interval_seconds": schedule.interval_seconds,

@@ -15,6 +15,7 @@ from workflows.engine.lifecycle import SubscriptionStatus
 from workflows.models import Subscription, SubscriptionEvent, SubscriptionVersion
 from workflows.runtime.asking import Answer
 from workflows.runtime.holding import holder_told
+from workflows.runtime.masking import masked, masked_at
 from workflows.subscriptions import Startable, note, startable, unlock, versions_apart
 
 _NEWEST = (paging.moments("created_at", descending=True), paging.ids(descending=True))
@@ -147,7 +148,12 @@ class SubscriptionDiff(SubscriptionView):
                 "before": _version_json(old),
                 "after": _version_json(new),
                 "differences": [
-                    {"pointer": one.pointer, "kind": one.kind, "before": one.before, "after": one.after}
+                    {
+                        "pointer": one.pointer,
+                        "kind": one.kind,
+                        "before": masked_at(one.pointer, one.before),
+                        "after": masked_at(one.pointer, one.after),
+                    }
                     for one in versions_apart(old, new)
                 ],
             }
@@ -244,7 +250,7 @@ def _json(row: Subscription) -> dict[str, Any]:
         "holder": None if row.holder is None else holder_told(row.holder),
         "held_since": moment(row.held_since),
         "version": row.version,
-        "values": row.values,
+        "values": masked(row.values),
         "note": row.note,
         "active_since": moment(row.active_since),
         "terminated_at": moment(row.terminated_at),
@@ -260,7 +266,7 @@ def _related(keys: Iterable[Any]) -> list[str]:
 def _version_json(row: SubscriptionVersion) -> dict[str, Any]:
     return {
         "version": row.version,
-        "values": row.values,
+        "values": masked(row.values),
         "status": row.status,
         "instance_id": str(row.instance_id),
         "stage_name": row.stage_name,
@@ -278,7 +284,7 @@ def _event_json(row: SubscriptionEvent) -> dict[str, Any]:
         "actor": row.actor,
         "instance_id": None if row.instance_id is None else str(row.instance_id),
         "reason": row.reason,
-        "data": row.data,
+        "data": masked(row.data),
     }
 
 

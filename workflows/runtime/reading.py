@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from workflows.engine.snapshot import Snapshot, Task
 from workflows.models import CALL, HumanTask, Person, StepCallback, TaskProgress, WorkflowInstance
 from workflows.models.progress import MESSAGE_LENGTH
 from workflows.runtime.loading import definition_of
+from workflows.runtime.masking import masked
 from workflows.runtime.phases import Seen, phases_of
 from workflows.runtime.replay import followed, state_at
 
@@ -23,9 +25,10 @@ def instance_json(instance: WorkflowInstance, *, at: int | None = None) -> dict[
     """This will show an instance with its stages and tasks, now or as it was after event `at`."""
     definition, snapshot = state_at(instance, at)
     said = progress_of(instance, snapshot) if at is None else {}
+    head = _head(instance, snapshot)
     return {
-        **_head(instance, snapshot),
-        "search": values_of(definition.search, snapshot.context),
+        **head,
+        "search": values_of(definition.search, head["context"]),
         "stages": [
             {
                 "stage_name": stage.stage_name,
@@ -34,7 +37,7 @@ def instance_json(instance: WorkflowInstance, *, at: int | None = None) -> dict[
                 "activated_at": moment(state.activated_at),
                 "finished_at": moment(state.finished_at),
                 "tasks": [
-                    _task(task, snapshot.tasks[task.position]) | said.get(task.position, {})
+                    _task(task, snapshot.tasks[task.position], instance.template_id) | said.get(task.position, {})
                     for task in definition.tasks[stage.first : stage.end]
                 ],
                 **(_activity(definition, stage, snapshot, said) if stage.activity is not None else {}),
@@ -46,6 +49,7 @@ def instance_json(instance: WorkflowInstance, *, at: int | None = None) -> dict[
 
 def listed_instance_json(instance: WorkflowInstance) -> dict[str, Any]:
     """This will show an instance as lists do: from its row, without stages and tasks."""
+    context = masked(instance.context, template=instance.template_id)
     return {
         "id": str(instance.pk),
         "business_ref_no": instance.business_ref_no,
@@ -58,8 +62,8 @@ def listed_instance_json(instance: WorkflowInstance) -> dict[str, Any]:
         "stage": instance.active_stage or None,
         "has_failed_task": instance.failed_tasks > 0,
         "started_by": instance.started_by,
-        "context": instance.context,
-        "search": values_of(definition_of(instance.template_id).search, instance.context),
+        "context": context,
+        "search": values_of(definition_of(instance.template_id).search, context),
         "created_at": moment(instance.created_at),
         "updated_at": moment(instance.updated_at),
         "finished_at": moment(instance.finished_at),
@@ -78,11 +82,11 @@ def human_task_json(task: HumanTask, person: Person) -> dict[str, Any]:
         "description": definition.description,
         "outcomes": outcomes_json(definition, compensation=task.compensation),
         "form": None if task.compensation else definition.form,
-        "context": task.instance.context,
+        "context": masked(task.instance.context, template=task.instance.template_id),
         "why": why(task, person),
         "decided_by": task.decided_by,
         "outcome": task.outcome,
-        "data": task.data,
+        "data": masked(task.data, template=task.instance.template_id),
         "comment": task.comment,
         "closed_at": moment(task.closed_at),
     }
@@ -160,7 +164,7 @@ def _head(instance: WorkflowInstance, snapshot: Snapshot) -> dict[str, Any]:
         "state": str(snapshot.state),
         "health": snapshot.health,
         "business_status": snapshot.business_status,
-        "context": snapshot.context,
+        "context": masked(snapshot.context, template=instance.template_id),
         "started_by": snapshot.started_by,
         "created_at": moment(snapshot.created_at),
         "updated_at": moment(snapshot.updated_at),
@@ -176,7 +180,13 @@ def progress_of(instance: WorkflowInstance, snapshot: Snapshot) -> dict[int, dic
     if not waiting:
         return reported
     rows = StepCallback.objects.filter(instance=instance, signal__in=waiting)
-    return reported | {row.position: {"progress": row.progress, "progress_at": moment(row.progress_at)} for row in rows}
+    return reported | {
+        row.position: {
+            "progress": masked(row.progress, template=instance.template_id),
+            "progress_at": moment(row.progress_at),
+        }
+        for row in rows
+    }
 
 
 def _reported(instance: WorkflowInstance, snapshot: Snapshot) -> dict[int, dict[str, Any]]:
@@ -244,7 +254,7 @@ def _activity(
     }
 
 
-def _task(definition: TaskDefinition, task: Task) -> dict[str, Any]:
+def _task(definition: TaskDefinition, task: Task, template: uuid.UUID) -> dict[str, Any]:
     undoing = task.compensation
     shown = {
         "task_name": definition.task_name,
@@ -256,8 +266,8 @@ def _task(definition: TaskDefinition, task: Task) -> dict[str, Any]:
         "claimed_by": task.claimed_by,
         "due_at": moment(task.due_at),
         "outcome": task.outcome,
-        "error": task.error,
-        "output": task.output,
+        "error": masked(task.error, template=template),
+        "output": masked(task.output, template=template),
         "scheduled_at": moment(task.scheduled_at),
         "started_at": moment(task.started_at),
         "finished_at": moment(task.finished_at),
@@ -271,11 +281,12 @@ def _task(definition: TaskDefinition, task: Task) -> dict[str, Any]:
             "undoes_attempt": undoing.undoes_attempt,
             "assigned_to": undoing.assigned_to,
             "claimed_by": undoing.claimed_by,
-            "error": undoing.error,
+            "error": masked(undoing.error, template=template),
             "next_attempt_at": moment(undoing.retry_at),
         }
         if task.state in (TaskState.COMPENSATING, TaskState.COMPENSATION_FAILED):
-            shown |= {"error": undoing.error or task.error, "claimed_by": undoing.claimed_by}
+            error = masked(undoing.error or task.error, template=template)
+            shown |= {"error": error, "claimed_by": undoing.claimed_by}
     return shown
 
 
