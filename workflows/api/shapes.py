@@ -182,6 +182,10 @@ _MESSAGE: Mapping[str, Schema] = {
         },
         "description": "Of TaskStarted: how far the work is. Shown in place of what was said before; no event.",
     },
+    "traceparent": {
+        "description": "The W3C trace context of the sender, in place of the header; ignored when unreadable."
+    },
+    "tracestate": {"description": "Belongs to it."},
 }
 _NEEDED = ("business_ref_no", "component_name", "event_name")
 _DECIMAL: Schema = {"type": "number", "minimum": 0}
