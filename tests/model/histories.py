@@ -28,7 +28,7 @@ from workflows.runtime import plugins
 from workflows.runtime.replay import state_at
 
 FOLDER = Path(__file__).parent / "golden"
-SEEDS = range(54)
+SEEDS = range(58)
 
 _OUTCOMES = [{"name": "approve"}, {"name": "reject", "effect": "fail"}]
 _EVERYTHING = b.workflow(
