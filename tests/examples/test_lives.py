@@ -24,6 +24,7 @@ BEGIN = dt.datetime(2026, 11, 20, 8, tzinfo=dt.UTC)
 @pytest.fixture
 def versions():
     installing.install_people(at=BEGIN)
+    installing.install_plugins(at=BEGIN)
     return installing.install_templates(at=BEGIN)
 
 

@@ -5,12 +5,15 @@ import random
 
 import pytest
 
+from workflows.activities.plugin import problems_of
 from workflows.definitions.form_schema import validate
 from workflows.definitions.parsing import parse_template
 from workflows.definitions.schema import TaskKind
-from workflows.examples import installing, people, traffic
+from workflows.examples import flows as flows
+from workflows.examples import installing, people, plugins, traffic
 from workflows.examples.services import SERVICES
 from workflows.examples.templates import NAMES, template
+from workflows.steps.step import find
 
 GROUPS = {str(group) for user in installing.USERS for group in user.groups}
 TODAY = dt.date(2026, 11, 20)
@@ -34,6 +37,17 @@ def test_every_queue_of_an_example_has_a_service(name):
     queues = {task.task_queue for task in tasks} | {task.compensate.task_queue for task in tasks if task.compensate}
 
     assert queues - {None} <= SERVICES.keys()
+
+
+def test_every_plugin_of_the_example_activity_can_be_registered_and_has_a_service():
+    for said in (*plugins.FIRST, *(said for _, _, said in plugins.LATE)):
+        assert problems_of(dict(said), activity=plugins.ACTIVITY) == ()
+        assert said.get("task_queue") in {None, *SERVICES}
+        assert said["title"]
+        assert said["system"]
+        if "step" in said:
+            assert find(said["step"])
+    assert len(plugins.FIRST) + len(plugins.LATE) == 5
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -7,13 +7,16 @@ import pytest
 from django.utils import timezone
 
 from workflows.engine.lifecycle import ENDED
-from workflows.examples import installing, people, traffic
+from workflows.examples import installing, people, plugins, traffic
 from workflows.examples.people import COLLEAGUES
 from workflows.examples.services import SERVICES, Service, Services
 from workflows.examples.traffic import LEFT_FAILED, LEFT_FOR_VISITORS, MOST_OPEN, Traffic
-from workflows.models import HumanTask, LoggedEvent, TaskInstance, WorkflowInstance
-from workflows.runtime import leasing, listeners
+from workflows.models import HumanTask, LoggedEvent, Plugin, TaskInstance, WorkflowInstance
+from workflows.runtime import activities, leasing, listeners
 from workflows.runtime.handling import handle
+from workflows.runtime.registering import deregister
+from workflows.runtime.replay import check_history
+from workflows.steps.runner import StepRunner
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
@@ -154,3 +157,38 @@ def test_what_has_failed_is_cleared_up_except_for_the_newest(versions):
     Traffic(now=timezone.now, versions=versions)._clear_up()
 
     assert WorkflowInstance.objects.filter(state="FAILED").count() == LEFT_FAILED
+
+
+def test_systems_register_while_the_demo_runs(versions):
+    installing.install_plugins(at=timezone.now())
+    start("claim_intake", 1, versions=versions)
+    systems = plugins.Systems(now=timezone.now, pace=0)
+
+    assert systems._work() is None
+
+    names = ["read-text", "classify", "fraud-check", "translate", "archive"]
+    assert [row.name for row in activities.plugins_of(plugins.ACTIVITY)] == names
+    deregister(plugins.ACTIVITY, "translate", by="olivia")
+    plugins.Systems(now=timezone.now, pace=0)._work()
+    installing.install_plugins(at=timezone.now())
+    assert len(activities.plugins_of(plugins.ACTIVITY)) == 4
+    assert Plugin.objects.get(name="archive").registered_by == "archive"
+
+
+def test_a_claim_goes_through_the_example_activity(versions, services):
+    installing.install_plugins(at=timezone.now())
+    plugins.Systems(now=timezone.now, pace=0)._work()
+    reached = Reached()
+    services.worker.start()
+
+    start("claim_intake", *range(6), versions=versions)
+
+    def done():
+        while StepRunner(now=timezone.now).run_due() == 0:
+            pass
+        return HumanTask.objects.open().filter(task_name="decide_claim").count() == 6
+
+    reached.until(done, seconds=30)
+    assert LoggedEvent.objects.filter(event="PhaseStarted").count() == 18
+    for instance in WorkflowInstance.objects.all():
+        assert check_history(instance) == []

@@ -1,4 +1,4 @@
-"""Two examples that are written in Python: an order of a web shop, and a trip whose hotel answers later."""
+"""What of the examples is written in Python: an order of a web shop, a trip whose hotel answers later, a plugin."""
 
 from __future__ import annotations
 
@@ -147,3 +147,12 @@ def trip() -> Chain:
         )
         >> send_documents
     )  # fmt: skip
+
+
+# --- A plugin of the activity `document-processing` ---
+
+
+@step("Put the documents into the archive")
+def archive(task: StepTask) -> State:
+    """Give them a place on the shelf."""
+    return {"shelf": f"{task.business_ref_no[-1]}-{len(task.context)}"}

@@ -14,6 +14,7 @@ from django.utils.crypto import salted_hmac
 
 from workflows.definitions.versioning import fingerprint
 from workflows.examples.people import COLLEAGUES
+from workflows.examples.plugins import install_plugins as install_plugins
 from workflows.examples.templates import FLOWS, NAMES, template
 from workflows.examples.traffic import OPERATOR
 from workflows.models import ApiToken, Role, WorkflowTemplate

@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from workflows.conf import settings
 from workflows.examples.past import Past, leave_marks
+from workflows.examples.plugins import Systems
 from workflows.examples.services import FromBroker, Services
 from workflows.examples.traffic import Traffic
 from workflows.models import WorkflowInstance
@@ -21,7 +22,7 @@ class Life:
     def __init__(self, *, jobs: Sequence[Job], versions: Mapping[str, int], traffic: bool = True) -> None:
         self._versions = versions
         self._beginning = Worker(name="past", work=self._live_through_the_past)
-        simulated = [*_services(), Job(Traffic(now=timezone.now, versions=versions).worker)] if traffic else []
+        simulated = [*_services(), *_others(versions)] if traffic else []
         self._traffic = traffic
         self._present = Crew([*jobs, *simulated])
         self._present_began = False
@@ -55,6 +56,10 @@ class Life:
     def _begin_the_present(self) -> None:
         self._present_began = True
         self._present.start()
+
+
+def _others(versions: Mapping[str, int]) -> list[Job]:
+    return [Job(Traffic(now=timezone.now, versions=versions).worker), Job(Systems(now=timezone.now).worker)]
 
 
 def _services() -> list[Job]:

@@ -76,7 +76,7 @@ class Past:
     """Lives through the hours before `now`. `versions` are those of the installed examples."""
 
     def __init__(
-        self, *, now: dt.datetime, versions: Mapping[str, int], stopping: Callable[[], bool], seed: str = "rain"
+        self, *, now: dt.datetime, versions: Mapping[str, int], stopping: Callable[[], bool], seed: str = "hail"
     ) -> None:
         self._now = now
         self._versions = versions

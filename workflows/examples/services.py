@@ -157,6 +157,24 @@ SERVICES: Mapping[str, Service] = {
         fails=0.08, broken=0.12, error=("bad_address", "The carrier does not know this address."),
     ),
     "carrier_queue": Service(delay=(1, 6), output=lambda rng, _: {"picked_up": True}, fails=0.05),
+    # Claims, and the plugins of their activity
+    "claim_register_queue": Service(output=lambda rng, _: {"claim_no": _number(rng, "CL")}),
+    "document_reader_queue": Service(
+        delay=(2, 6), output=lambda rng, payload: {"pages": _of(payload, "documents", 1) * rng.randrange(1, 5)},
+        fails=0.08, error=("blurred", "A photo is too blurred to read."),
+    ),
+    "document_classifier_queue": Service(
+        delay=(1, 5), output=lambda rng, _: {"main_document": rng.choice(["invoice", "photo", "police report"])},
+    ),
+    "document_fraud_queue": Service(
+        delay=(3, 10), output=lambda rng, _: {"forged": rng.random() < 0.04},
+        fails=0.1, broken=0.08, error=("no_model", "The model for this kind of document is being trained."),
+    ),
+    "document_translation_queue": Service(
+        delay=(3, 9), output=lambda rng, _: {"translated": True},
+        fails=0.45, broken=0.2, error=("no_translator", "Nobody is there who knows the language."),
+    ),
+    "claim_payout_queue": Service(delay=(1, 5), output=lambda rng, _: {"transfer": _number(rng, "TR")}, fails=0.08),
     # Expenses
     "expense_policy_queue": Service(output=lambda rng, _: {"within_policy": rng.random() < 0.85}),
     "payroll_queue": Service(

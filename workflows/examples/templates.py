@@ -15,6 +15,7 @@ NAMES = (
     "order_fulfilment",
     "expense_approval",
     "employee_onboarding",
+    "claim_intake",
 )
 FLOWS = {"web_order": flows.web_order, "trip": flows.trip}
 

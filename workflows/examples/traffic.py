@@ -120,6 +120,16 @@ def _employee_onboarding(rng: random.Random, today: dt.date) -> Context:
     }
 
 
+def _claim_intake(rng: random.Random, today: dt.date) -> Context:
+    return {
+        "customer": _person(rng),
+        "line": rng.choice(["auto", "auto", "home", "travel"]),
+        "country": rng.choice(["AT", "DE", "DE", "ES", "FR", "IT", "NL"]),
+        "amount": rng.choice([180, 420, 950, 1_400, 3_800, 12_500]),
+        "documents": rng.randrange(1, 7),
+    }
+
+
 def _web_order(rng: random.Random, today: dt.date) -> Context:
     return {
         "customer": _person(rng),
@@ -147,6 +157,7 @@ STARTS: Mapping[str, tuple[str, int, Callable[[random.Random, dt.date], Context]
     "order_fulfilment": ("SHOP", 5, _order_fulfilment),
     "expense_approval": ("EXP", 2, _expense_approval),
     "employee_onboarding": ("HIRE", 1, _employee_onboarding),
+    "claim_intake": ("CLAIM", 4, _claim_intake),
     "web_order": ("WEB", 3, _web_order),
     "trip": ("TRIP", 2, _trip),
 }

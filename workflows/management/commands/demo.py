@@ -56,6 +56,7 @@ class Command(BaseCommand):
         # People first: publishing warns of groups that do not exist.
         tokens = installing.install_people(at=now)
         versions = installing.install_templates(at=now)
+        installing.install_plugins(at=now)
         connections.close_all()
         wiring.connect()
         life = Life(jobs=wiring.jobs(), versions=versions, traffic=not options["no_traffic"])

@@ -32,6 +32,7 @@ class Command(BaseCommand):
         # People first: publishing warns of groups that do not exist.
         tokens = installing.install_people(at=now)
         versions = installing.install_templates(at=now)
+        installing.install_plugins(at=now)
         self._say("\n".join(installing.told(tokens, address=options["address"])))
         if options["traffic"]:
             stop = threading.Event()
