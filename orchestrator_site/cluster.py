@@ -108,7 +108,7 @@ class Cluster:
             return False
         self._environment.setdefault("SECRET_KEY", self._memory.secret("secret_key"))
         # The examples that are written in Python run in the workers.
-        modules = [os.environ.get("STEP_MODULES", ""), "workflows.examples.flows"]
+        modules = [os.environ.get("STEP_MODULES", ""), "workflows.examples.flows", "workflows.examples.nodes"]
         self._environment["STEP_MODULES"] = ",".join(filter(None, modules))
         if self._nginx:
             self._environment["TRUST_PROXY_HEADERS"] = "1"

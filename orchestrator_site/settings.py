@@ -156,7 +156,10 @@ INBOUND_QUEUE = os.environ.get("INBOUND_QUEUE", "workflow_manager")
 QUEUE_KIND = os.environ.get("QUEUE_KIND", "quorum")
 
 # Modules whose in-process steps this site may run, by dotted name.
-STEP_MODULES = [*environment.words("STEP_MODULES"), *(["workflows.examples.flows"] if DEMO else [])]
+STEP_MODULES = [
+    *environment.words("STEP_MODULES"),
+    *(["workflows.examples.flows", "workflows.examples.nodes"] if DEMO else []),
+]
 STEP_OBSERVERS = environment.words("STEP_OBSERVERS")
 STEP_OUTPUT_BYTES = environment.number("STEP_OUTPUT_BYTES", default=262_144)
 # How others reach this site, for the addresses that it gives away: https://flows.example.org

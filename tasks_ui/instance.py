@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
 from tasks_ui import actions, graph, words
-from tasks_ui.queries import activity, data, history, rollback, timeline
+from tasks_ui.queries import activity, data, history, rollback, subscriptions, timeline
 from tasks_ui.queries.cause import cause_of
 from tasks_ui.queries.instance import Instance, Task
 from tasks_ui.queries.picture import most_telling, picture
@@ -107,6 +107,7 @@ def _page(request: Any, row: Any, one: Instance) -> dict[str, Any]:
         "topic": "" if one.frozen else f"instance:{one.id}",
         "counts": one.counts,
         "work": _work(request, one, chosen),
+        "about": subscriptions.named_by(one.context) if request.person.reads_everything else None,
     }
     return values | _TAB_VALUES[tab](request, one, chosen)
 

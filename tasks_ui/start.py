@@ -11,6 +11,7 @@ from typing import Any
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
 from tasks_ui import forms
@@ -19,10 +20,10 @@ from tasks_ui.queries import templates as query
 from tasks_ui.visitors import operators_only
 from workflows.definitions import strict_json
 from workflows.engine.commands import StartWorkflow
-from workflows.models import WorkflowTemplate
+from workflows.models import Subscription, WorkflowTemplate
 from workflows.runtime import handling
 from workflows.runtime.asking import Answer, Asked, Outcome, Reference
-from workflows.runtime.holding import NAMED
+from workflows.runtime.holding import NAMED, SEEN
 from workflows.runtime.identity import read_uuid
 from workflows.runtime.refusals import STATUS
 
@@ -40,6 +41,8 @@ class Filled:
     text: str = "{}"
     text_errors: list[str] = field(default_factory=list)
     context: dict[str, Any] | None = None
+    about: Subscription | None = None
+    """The subscription whose page led here: the form need not ask for it."""
 
     @property
     def faulty(self) -> bool:
@@ -71,8 +74,12 @@ def start_one(request: Any, pk: uuid.UUID) -> HttpResponse:
     schema = query.definition(template).context_schema
     if request.method != "POST":
         about = _about(request.GET.get("subscription", ""))
+        known = _known_of(about, schema) if about is not None else {}
         filled = Filled(
-            reference=request.GET.get("ref", "")[:200], form=_empty(schema, about), text=_example(schema, about)
+            reference=request.GET.get("ref", "")[:200] or (_reference(about) if about is not None else ""),
+            form=_empty(schema, known),
+            text=_example(schema, known),
+            about=about,
         )
         return _show(request, template, filled)
     filled = _read(request, schema)
@@ -91,6 +98,8 @@ def start_one(request: Any, pk: uuid.UUID) -> HttpResponse:
 def _show(
     request: Any, template: Any, filled: Filled, *, answer: Answer | None = None, status: int = 200
 ) -> HttpResponse:
+    shown = filled.form.shown() if filled.form is not None else []
+    hidden = {f"{_PREFIX}-{name}" for name in (NAMED, SEEN)} if filled.about is not None else set()
     values = {
         "template": template,
         "newest": query.newest_of(template),
@@ -98,7 +107,8 @@ def _show(
         "filled": filled,
         "answer": answer,
         "existing": answer.instance if answer and answer.outcome is Outcome.DUPLICATE else None,
-        "fields": filled.form.shown() if filled.form is not None else [],
+        "fields": [one for one in shown if one.name not in hidden],
+        "hidden": [one for one in shown if one.name in hidden],
         "refusal": _refusal(filled, answer),
     }
     return render(request, "tasks_ui/start_one.html", values, status=status)
@@ -127,20 +137,32 @@ def _begin(request: Any, template: Any, filled: Filled) -> Answer:
     return handling.handle(asked)[0]
 
 
-def _about(subscription: str) -> dict[str, str]:
-    """The part of the context that names the subscription whose page led here."""
-    key = read_uuid(subscription)
-    return {NAMED: str(key)} if key is not None else {}
+def _about(key: str) -> Subscription | None:
+    """The subscription whose page led here, as it is now."""
+    known = read_uuid(key)
+    return Subscription.objects.select_related("product").filter(pk=known).first() if known is not None else None
 
 
-def _empty(schema: Any, about: Mapping[str, str]) -> Any:
-    return forms.schema_form(schema)(prefix=_PREFIX, initial=dict(about)) if forms.fits(schema) else None
+def _known_of(about: Subscription, schema: Any) -> dict[str, Any]:
+    """What a start about the subscription begins with: its values, where the form asks for the like."""
+    asked = set((schema or {}).get("properties", ()))
+    said = {"customer": about.customer, **about.values, SEEN: about.version}
+    return {NAMED: str(about.pk)} | {key: value for key, value in said.items() if key in asked}
 
 
-def _example(schema: Any, about: Mapping[str, str]) -> str:
+def _reference(about: Subscription) -> str:
+    """One that nobody has yet, and that says which subscription and when."""
+    return f"{about.pk.hex[-6:].upper()}-{timezone.now():%y%m%d-%H%M%S}"
+
+
+def _empty(schema: Any, known: Mapping[str, Any]) -> Any:
+    return forms.schema_form(schema)(prefix=_PREFIX, initial=dict(known)) if forms.fits(schema) else None
+
+
+def _example(schema: Any, known: Mapping[str, Any]) -> str:
     """What the JSON begins with: the keys that must be there."""
     must = (schema or {}).get("required") if isinstance(schema, dict) else None
-    said = {**(dict.fromkeys(must) if isinstance(must, list) else {}), **about}
+    said = {**(dict.fromkeys(must) if isinstance(must, list) else {}), **known}
     return json.dumps(said, ensure_ascii=False, indent=2) if said else "{\n}"
 
 
@@ -149,8 +171,10 @@ def _read(request: Any, schema: Any) -> Filled:
     filled.reference_error = _fault_of(filled.reference)
     if forms.fits(schema):
         filled.form = forms.schema_form(schema)(request.POST, prefix=_PREFIX)
+        filled.about = _about(request.POST.get("about", ""))
         if filled.form.is_valid():
-            filled.context = filled.form.value()
+            named = {NAMED: str(filled.about.pk)} if filled.about is not None else {}
+            filled.context = filled.form.value() | named
             try:
                 strict_json.check_value(filled.context)
             except strict_json.InvalidJson as error:

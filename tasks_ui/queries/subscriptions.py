@@ -14,6 +14,7 @@ from tasks_ui.words import Sign
 from workflows.definitions.problems import below
 from workflows.engine.lifecycle import SubscriptionStatus
 from workflows.models import Product, Subscription, SubscriptionEvent, SubscriptionVersion
+from workflows.runtime import holding
 from workflows.runtime.masking import masked_at
 from workflows.subscriptions import Difference, startable, versions_apart
 
@@ -44,7 +45,7 @@ class Change:
 
 def listed(asked: Mapping[str, str]) -> QuerySet[Subscription]:
     """This will give the subscriptions that the address asks for."""
-    rows = Subscription.objects.select_related("product", "holder").defer("values")
+    rows = Subscription.objects.select_related("product", "holder")
     if product := asked["product"]:
         rows = rows.filter(product__name=product)
     if customer := asked["customer"]:
@@ -76,6 +77,12 @@ def values_of(value: Any, pointer: str = "") -> list[Value]:
     return [Value(pointer, _text(value))]
 
 
+def named_by(context: Mapping[str, Any]) -> Subscription | None:
+    """This will give the subscription that an instance is about."""
+    key = holding.named_by(context)
+    return Subscription.objects.select_related("product").filter(pk=key).first() if key is not None else None
+
+
 def versions_of(row: Subscription) -> list[SubscriptionVersion]:
     """This will give its newest versions."""
     versions = SubscriptionVersion.objects.filter(subscription=row).select_related("instance")
@@ -90,7 +97,7 @@ def history_of(row: Subscription) -> list[SubscriptionEvent]:
 
 def relations_of(row: Subscription) -> list[tuple[str, Subscription, Sign]]:
     """This will give those that it depends on, then those that use it."""
-    with_product = Subscription.objects.select_related("product", "holder").defer("values").order_by("pk")
+    with_product = Subscription.objects.select_related("product", "holder").order_by("pk")
     children = with_product.filter(in_use_by__parent=row)[:_RELATED]
     parents = with_product.filter(depends_on__child=row)[:_RELATED]
     pairs = [("Depends on", one) for one in children] + [("In use by", one) for one in parents]

@@ -17,8 +17,10 @@ from tests import servers
 from tests.engines import free_port
 from tests.live.wire import Wire
 from tests.tree import ROOT
+from workflows.examples.templates import FLOWS, NAMES, OWNED
 
 USERS = ["admin", "olivia", "adam", "delia", "fred", "fiona", "mona", "service-bot"]
+EXAMPLES = len({*NAMES, *FLOWS, *OWNED})
 LIVELY = ("--host", "127.0.0.1")
 """Any option but --no-traffic."""
 
@@ -69,7 +71,7 @@ def test_a_quiet_demo_has_everything_and_does_nothing(tmp_path):
         assert set(USERS) <= site.tokens.keys()
         ready = next(number for number, line in enumerate(printed) if line.startswith("Ready"))
         assert all(number < ready for number, line in enumerate(printed) if line.startswith("token "))
-        assert len(get(site, "templates/")["results"]) == 9
+        assert len(get(site, "templates/")["results"]) == EXAMPLES
         assert get(site, "instances/")["results"] == []
         # Work waits for a worker; no simulated one takes it.
         post(site, "instances/", {"component_name": "ITALIAN", "business_ref_no": "MINE-1"}, user="service-bot")
@@ -91,7 +93,7 @@ def test_a_quiet_demo_has_everything_and_does_nothing(tmp_path):
     with servers.demo(tmp_path) as again:
         assert again.tokens == tokens
         assert [one["business_ref_no"] for one in get(again, "instances/")["results"]] == ["MINE-1"]
-        assert len(get(again, "templates/")["results"]) == 9
+        assert len(get(again, "templates/")["results"]) == EXAMPLES
         assert again.stop(signal.SIGTERM) == 0
         assert "Stopped." in again.printed()
 

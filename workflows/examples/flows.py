@@ -65,7 +65,7 @@ def ship(task: StepTask, country: str) -> State | Failed:
 
 
 @workflow(
-    "Web order", component="WEB_SHOP", target="CREATE", on_failure="rollback",
+    "Web order", component="WEB_SHOP", on_failure="rollback",
     context_schema={
         "type": "object",
         "properties": {
@@ -124,7 +124,7 @@ def send_documents(traveller: str, flight: str, hotel: str) -> State:
 
 
 @workflow(
-    "Trip", component="TRAVEL", target="CREATE", on_failure="rollback",
+    "Trip", component="TRAVEL", on_failure="rollback",
     context_schema={
         "type": "object",
         "properties": {

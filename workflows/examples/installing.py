@@ -13,9 +13,10 @@ from django.contrib.auth.models import Group
 from django.utils.crypto import salted_hmac
 
 from workflows.definitions.versioning import fingerprint
+from workflows.examples.inventory import define_products
 from workflows.examples.people import COLLEAGUES
 from workflows.examples.plugins import install_plugins as install_plugins
-from workflows.examples.templates import FLOWS, NAMES, template
+from workflows.examples.templates import FLOWS, NAMES, OWNED, template
 from workflows.examples.traffic import OPERATOR
 from workflows.models import ApiToken, Role, WorkflowTemplate
 from workflows.models.locking import writing
@@ -52,12 +53,13 @@ USERS = (
 
 
 def install_templates(*, at: dt.datetime) -> Mapping[str, int]:
-    """This will publish the examples that are not there yet, and give the version of each.
+    """This will publish the examples that are not there yet, with the products that they are about.
 
-    A newer version that somebody has published stays the newest.
+    It gives the version of each. A newer version that somebody has published stays the newest.
     """
+    define_products()
     versions = {}
-    for name in (*NAMES, *FLOWS):
+    for name in (*NAMES, *FLOWS, *OWNED):
         raw = template(name)
         there = WorkflowTemplate.objects.of(
             workflow_name=raw["workflow_name"], component_name=raw["component_name"]

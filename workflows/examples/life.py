@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from django.utils import timezone
 
 from workflows.conf import settings
+from workflows.examples import inventory
 from workflows.examples.past import Past, leave_marks
 from workflows.examples.plugins import Systems
 from workflows.examples.services import FromBroker, Services
@@ -49,6 +50,8 @@ class Life:
             if settings.BROKER_URL is not None:
                 # The messages of the past went to its own services. What these have not done is on no broker.
                 self._present.jobs.append(Job(Services(now=timezone.now, again=False).worker))
+        if not self._beginning.stopping:
+            inventory.fill(stopping=lambda: self._beginning.stopping)
         if not self._beginning.stopping:
             self._begin_the_present()
             self._beginning.stop()

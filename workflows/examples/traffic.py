@@ -11,7 +11,7 @@ from typing import Any
 
 from workflows.engine.commands import CancelWorkflow, RetryTask, SendSignal, StartWorkflow
 from workflows.engine.lifecycle import ENDED, InstanceState, TaskState
-from workflows.examples import flows, people
+from workflows.examples import flows, nodes, people
 from workflows.examples.people import COLLEAGUES, Colleague
 from workflows.examples.templates import FLOWS, NAMES, template
 from workflows.models import HumanTask, Person, TaskInstance, WorkflowInstance
@@ -283,6 +283,8 @@ class Traffic:
         """Leave a few failed instances for visitors to look at; the older ones are tried again, some are given up."""
         at = self._now()
         troubled = WorkflowInstance.objects.filter(state__in=[InstanceState.FAILED, InstanceState.ROLLBACK_FAILED])
+        # What a validation has found is no trouble that another try would end.
+        troubled = troubled.exclude(component_name=nodes.COMPONENT)
         for instance in troubled.order_by("-updated_at")[LEFT_FAILED : LEFT_FAILED + 5]:
             if instance.state == InstanceState.FAILED and self._rng.random() < 0.2:
                 command: Any = CancelWorkflow(reason="Nobody needs this any more.")

@@ -85,6 +85,12 @@ class Subscription(StateModel):
         return f"{self.product_id}/{self.customer}"
 
     @property
+    def name(self) -> str:
+        """This will give what people call it: the value `name`, where it has one, else the customer's."""
+        said = self.values.get("name")
+        return said if isinstance(said, str) and said else self.customer
+
+    @property
     def in_sync(self) -> bool:
         """This will tell whether nobody is changing it."""
         return self.holder_id is None
