@@ -8,7 +8,7 @@ from tests.steps import flows
 from tests.steps.test_flows import AT, alone, error, go_on, started, states
 from workflows.engine.commands import RollBackWorkflow
 from workflows.models import LoggedEvent, StepCallback
-from workflows.runtime import pausing
+from workflows.runtime import callbacks, listeners, pausing
 from workflows.runtime.asking import Asked
 from workflows.runtime.deadlines import fire_due
 from workflows.runtime.handling import handle
@@ -184,3 +184,36 @@ def test_what_is_called_back_cannot_undo_and_says_so():
     assert go_on().state == "ROLLBACK_FAILED"
     failed = LoggedEvent.objects.get(event="CompensationFailed").data["error"]
     assert failed["code"] == "called_back_undoing"
+
+
+def test_who_follows_the_instance_is_told_of_progress(say):
+    alone(flows.provision)
+    instance = go_on()
+    (address,) = flows.addresses
+    told = []
+    unsubscribe = listeners.subscribe(told.append)
+    try:
+        say(address, {"percent": 40}, progress=True)
+    finally:
+        unsubscribe()
+
+    (change,) = [change for one in told for change in one.changes]
+    assert (change.instance_id, change.events, change.last_sequence) == (instance.pk, (), instance.last_sequence)
+    assert change.heard
+    assert change.tasks
+
+
+@pytest.mark.parametrize(
+    ("said", "percent", "text"),
+    [
+        ("half done", None, "half done"),
+        ({"percent": 40, "message": "Drilling"}, 40.0, "Drilling"),
+        ({"percent": 0}, 0.0, ""),
+        ({"percent": 140, "message": "Overdone"}, None, "Overdone, percent: 140"),
+        ({"percent": True}, None, "percent: True"),
+        ({"phase": "two"}, None, "phase: two"),
+        (None, None, ""),
+    ],
+)
+def test_progress_is_a_text_or_a_percentage_with_one(said, percent, text):
+    assert callbacks.progress_told(said) == (percent, text)

@@ -8,7 +8,14 @@ from typing import Any
 LOG = "workflows_loggedevent"
 ACTIVITY_HISTORY = "workflows_activityrecord"
 
-_WHAT = {LOG: "the event log", ACTIVITY_HISTORY: "the history of activities"}
+HISTORIES = ("workflows_subscriptionversion", "workflows_subscriptionevent", "workflows_controlrecord")
+"""What has happened to subscriptions, and what people did to the whole engine."""
+
+_WHAT = {
+    LOG: "the event log",
+    ACTIVITY_HISTORY: "the history of activities",
+    **dict(zip(HISTORIES, ("the versions of subscriptions", "their history", "the log of the controls"), strict=True)),
+}
 
 
 def install(connection: Any, *tables: str) -> None:

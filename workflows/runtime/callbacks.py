@@ -21,7 +21,7 @@ from workflows.engine.commands import SendSignal
 from workflows.engine.lifecycle import InstanceState, TaskState
 from workflows.models import CALL, StepCallback, TaskInstance, WorkflowInstance
 from workflows.models.locking import writing
-from workflows.runtime import moments, pausing
+from workflows.runtime import listeners, moments, pausing
 from workflows.runtime.asking import Answer, Asked
 from workflows.runtime.handling import handle
 
@@ -80,10 +80,41 @@ def call(token: str, payload: Any, *, at: dt.datetime | None = None) -> Answer:
 
 
 def report(token: str, progress: Any, *, at: dt.datetime | None = None) -> None:
-    """This will keep how far the work is, in place of what was said before. Raises UnknownToken, NotAwaited."""
+    """This will keep how far the work is, in place of what was said before. Raises UnknownToken, NotAwaited.
+
+    It is no event: nothing has been decided. Pages that show the instance are told all the same.
+    """
+    moment = at or moments.now()
     with writing():
         row = _awaited(token)
-        StepCallback.objects.filter(pk=row.pk).update(progress=progress, progress_at=at or moments.now())
+        StepCallback.objects.filter(pk=row.pk).update(progress=progress, progress_at=moment)
+    instance = WorkflowInstance.objects.get(pk=row.instance_id)
+    task = TaskInstance.objects.only("stage_name", "task_name").get(instance=instance, position=row.position)
+    change = listeners.Change(
+        instance_id=instance.pk,
+        last_sequence=instance.last_sequence,
+        state=instance.state,
+        created=False,
+        component_name=instance.component_name,
+        workflow_name=instance.workflow_name,
+        tasks=(f"{task.stage_name}/{task.task_name}",),
+        events=(),
+        human_tasks=(),
+        heard=True,
+    )
+    listeners.tell(listeners.Committed(at=moment, changes=(change,)))
+
+
+def progress_told(progress: Any) -> tuple[float | None, str]:
+    """This will read how far the work is: the percentage, where there is one between 0 and 100, and what is said."""
+    if not isinstance(progress, dict):
+        return None, str(progress or "")
+    percent = progress.get("percent")
+    known = isinstance(percent, int | float) and not isinstance(percent, bool) and 0 <= percent <= 100
+    others = {key: value for key, value in progress.items() if key != "message" and not (known and key == "percent")}
+    said = [str(progress["message"])] if progress.get("message") else []
+    said += [f"{key}: {value}" for key, value in others.items()]
+    return (float(percent) if known and percent is not None else None), ", ".join(said)
 
 
 def _awaited(token: str) -> StepCallback:
