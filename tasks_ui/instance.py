@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
 from tasks_ui import actions, graph, words
-from tasks_ui.queries import activity, data, history, rollback, subscriptions, timeline
+from tasks_ui.queries import activity, data, history, rollback, state_log, subscriptions, timeline
 from tasks_ui.queries.cause import cause_of
 from tasks_ui.queries.instance import Instance, Task
 from tasks_ui.queries.picture import most_telling, picture
@@ -25,11 +25,11 @@ from tasks_ui.task import task_panel
 from tasks_ui.visitors import signed_in
 from workflows.engine.lifecycle import OPEN_HUMAN_TASK, ROLLING, InstanceState
 from workflows.models import HumanTask, LoggedEvent, TaskInstance, WorkflowInstance
-from workflows.runtime import masking
+from workflows.runtime import masking, whereabouts
 from workflows.runtime.refusals import STATUS
 
 _TABS = ("graph", "timeline", "history", "data", "tasks", "messages", "rollback")
-_EVENTS_BESIDE, _EVENTS, _MESSAGES, _TASKS = 14, 60, 40, 100
+_EVENTS_BESIDE, _EVENTS, _MESSAGES, _TASKS, _STEPS = 14, 60, 40, 100, 20
 _SMALL = 400
 """Histories up to this long are read whole for the small overview of the data."""
 
@@ -72,6 +72,8 @@ def act(request: Any, pk: uuid.UUID) -> HttpResponse:
         return _show(request, row, wish=wish, refusal=answer.reason or "", status=STATUS.get(answer.code or "", 409))
     messages.success(request, _phrase(wish.action.done, row, wish))
     where = {"node": f"{wish.stage}/{wish.task}"} if wish.task else {}
+    if wish.action.name.startswith("undo-"):
+        where["tab"] = "rollback"
     return redirect(f"{reverse('instance', args=[pk])}{'?' + urlencode(where) if where else ''}")
 
 
@@ -95,11 +97,13 @@ def _page(request: Any, row: Any, one: Instance) -> dict[str, Any]:
         tab = "graph"
     may_act = request.person.is_operator and not one.frozen
     chosen = one.by_node.get(request.GET.get("node", "")) or most_telling(one)
-    cause = cause_of(one, reason=_reason(one), undoing=_undoing(one))
+    turn = whereabouts.turn_of(one.id, until=one.sequence) if one.rolling else None
+    cause = cause_of(one, reason=_reason(one), undoing=_undoing(one), turn=turn)
     values: dict[str, Any] = {
         "tab": tab,
         "may_act": may_act,
         "cause": cause,
+        "turn": turn,
         "cause_actions": _actions_on(cause.task if cause else None, one) if may_act else [],
         "acts": actions.for_instance(one.state, timed_out=one.timed_out) if may_act else [],
         "chosen": chosen,
@@ -178,8 +182,14 @@ def _history(request: Any, one: Instance, chosen: Task | None) -> dict[str, Any]
 
 
 def _data(request: Any, one: Instance, chosen: Task | None) -> dict[str, Any]:
+    row = WorkflowInstance(pk=one.id, template_id=one.template_id, last_sequence=one.last_sequence)
+    before = _number(request.GET.get("before"))
+    steps = state_log.read(row, titles=one.titles, until=one.sequence, size=_STEPS + 1, before=before)
     return {
         "data": data.context_of(one.id, one.context, titles=one.titles, until=one.sequence),
+        "steps": steps[:_STEPS],
+        "older_steps": steps[_STEPS - 1].sequence if len(steps) > _STEPS else None,
+        "newer_steps": before is not None,
         "found_by": data.found_by(one.definition, one.context),
     }
 

@@ -9,6 +9,7 @@ from typing import Any
 from tasks_ui import times, words
 from tasks_ui.queries.instance import OPEN, Instance, Task
 from workflows.engine.lifecycle import InstanceState, TaskState
+from workflows.runtime.whereabouts import Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +27,17 @@ class Cause:
     by_person: bool = False
 
 
-def cause_of(instance: Instance, reason: str = "", undoing: Any = None) -> Cause | None:
+def cause_of(instance: Instance, reason: str = "", undoing: Any = None, turn: Turn | None = None) -> Cause | None:
     """This will say what went wrong, or what it waits for; None while it is well.
 
-    `reason` is what was said at the newest suspension; `undoing` the newest failure of a rollback.
+    `reason` is what was said at the newest suspension; `undoing` the newest failure of a rollback, `turn` why it began.
     """
     failed = [task for task in instance.tasks if task.state == TaskState.FAILED and task.holds_up]
     match instance.state:
         case InstanceState.ROLLBACK_FAILED:
-            return _stuck_rollback(instance, undoing)
+            return _stuck_rollback(instance, undoing, turn)
+        case InstanceState.ROLLING_BACK | InstanceState.ROLLED_BACK if turn is not None:
+            return _turned(instance, turn)
         case InstanceState.SUSPENDED:
             return Cause(
                 "suspended", "suspended", "Suspended: nothing more is scheduled",
@@ -106,7 +109,29 @@ def _waiters(instance: Instance, task: Task) -> str:
     return f"{text} {'wait' if len(named) > 1 or text.endswith('stages') else 'waits'} for it.{goes_on}"
 
 
-def _stuck_rollback(instance: Instance, undoing: Any) -> Cause:
+def _turned(instance: Instance, turn: Turn) -> Cause:
+    """Why it is, or was, undone."""
+    over = instance.state == InstanceState.ROLLED_BACK
+    undone = sum(task.state == TaskState.COMPENSATED for task in instance.tasks)
+    count = f"{undone} {'task is' if undone == 1 else 'tasks are'} undone"
+    text = f"{count}." if over else f"{count} so far, newest first; what is next stands under “Rollback”."
+    facts = [("Turned by", _who_turned(turn), str((turn.error or {}).get("code") or ""))]
+    return Cause(
+        "rolled_back" if over else "rolling_back", "rolled" if over else "rolling",
+        f"{'Was undone' if over else 'Is being undone'}: {turn.message}"[:240], text, facts=tuple(facts),
+        details=turn.error or None,
+    )  # fmt: skip
+
+
+def _who_turned(turn: Turn) -> str:
+    if turn.guard:
+        return f"the guard {turn.guard}"
+    if turn.by == "operator":
+        return turn.actor or "an operator"
+    return f"the policy of {turn.task}" if turn.task else "the policy of the template"
+
+
+def _stuck_rollback(instance: Instance, undoing: Any, turn: Turn | None) -> Cause:
     task = next((one for one in instance.tasks if one.state == TaskState.COMPENSATION_FAILED), None)
     if task is None:
         return Cause("rollback_failed", "failed", "The rollback stopped", "")
@@ -127,6 +152,7 @@ def _stuck_rollback(instance: Instance, undoing: Any) -> Cause:
         "rollback_failed", "failed", heading[:240], text,
         facts=(
             ("Answered by", where, code),
+            *([("Undone because", turn.message, "")] if turn is not None else []),
             ("Who can fix it", "An operator tries again, or says that it is undone by hand or stays as it is.", ""),
         ),
         task=task, details=error or None,

@@ -36,7 +36,9 @@ def fact(task: Task, done: set[int], stage_state: str, instance: Instance) -> st
                 )
             return words.readable(str(task.error.get("code") or "failed"))
         case TaskState.WAITING:
-            return f"next try {times.moment(task.retry_at, now=now)}" if task.retry_at else "a signal"
+            if task.retry_at:
+                return f"next try {times.moment(task.retry_at, now=now)}"
+            return task.progress or "a signal"
         case TaskState.SKIPPED:
             if task.definition.has_when and not task.attempt:
                 return "condition is false"

@@ -14,6 +14,7 @@ from tasks_ui.words import Sign
 from workflows.definitions.schema import FailurePolicy, TaskDefinition, WorkflowDefinition
 from workflows.engine.lifecycle import ENDED, ROLLING, InstanceState, TaskState
 from workflows.runtime.phases import ShownPhase
+from workflows.runtime.whereabouts import Doing, doing
 
 OPEN = (TaskState.SCHEDULED, TaskState.STARTED)
 """The states of a task that somebody or something is doing."""
@@ -167,6 +168,11 @@ class Instance:
     def rolling(self) -> bool:
         """This will tell whether it is, or was, rolled back."""
         return self.state in ROLLING or self.state == InstanceState.ROLLED_BACK
+
+    @property
+    def doing(self) -> list[Doing]:
+        """This will give what is being done, undone or waited for."""
+        return doing(self.definition, self.state, ((task.position, task.state, task.attempt) for task in self.tasks))
 
     @property
     def needs_someone(self) -> bool:

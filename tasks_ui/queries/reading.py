@@ -12,8 +12,9 @@ from tasks_ui.queries.facts import fact, stage_note
 from tasks_ui.queries.instance import OPEN, Instance, Stage, Task
 from workflows.definitions.schema import FailurePolicy, StageDefinition, TaskDefinition, WorkflowDefinition
 from workflows.engine.lifecycle import InstanceState, TaskState
-from workflows.models import Deadline, DeadlineKind, HumanTask, StageInstance, TaskInstance, TaskProgress
+from workflows.models import Deadline, DeadlineKind, HumanTask, StageInstance, StepCallback, TaskInstance, TaskProgress
 from workflows.runtime import projection, replay
+from workflows.runtime.callbacks import progress_told
 from workflows.runtime.masking import masked
 from workflows.runtime.phases import Seen, ShownPhase, phases_of
 
@@ -90,7 +91,8 @@ def _human_tasks(row: Any) -> dict[int, tuple[uuid.UUID, str | None, str | None,
 
 def _stages(
     definition: WorkflowDefinition, stages: Mapping[int, Any], values: Mapping[int, Mapping[str, Any]],
-    retries: Mapping[int, Any], people: Mapping[int, Any], instance: Instance, progress: Mapping[int, TaskProgress],
+    retries: Mapping[int, Any], people: Mapping[int, Any], instance: Instance,
+    progress: Mapping[int, tuple[float | None, str]],
 ) -> list[Stage]:  # fmt: skip
     done = {
         position
@@ -143,18 +145,25 @@ def _phases(
     return phases_of(definition, where, stage_state=state, look=look)
 
 
-def _progress(row: Any, values: Mapping[int, Mapping[str, Any]]) -> dict[int, TaskProgress]:
-    """What services have said of the attempts that are under way; asked for where there are any."""
+def _progress(row: Any, values: Mapping[int, Mapping[str, Any]]) -> dict[int, tuple[float | None, str]]:
+    """What was said of the attempts that are under way: by services, and by those who are to call back."""
+    told: dict[int, tuple[float | None, str]] = {}
     taken = {n: value["attempt"] for n, value in values.items() if value["state"] == TaskState.STARTED}
-    if not taken:
-        return {}
-    rows = TaskProgress.objects.filter(instance=row, compensation=False)
-    return {said.position: said for said in rows if taken.get(said.position) == said.attempt}
+    if taken:
+        rows = TaskProgress.objects.filter(instance=row, compensation=False)
+        told = {one.position: (one.percent, one.message) for one in rows if taken.get(one.position) == one.attempt}
+    waiting = {n: value["attempt"] for n, value in values.items() if value["state"] == TaskState.WAITING}
+    if waiting:
+        calls = StepCallback.objects.filter(instance=row, called_at=None, progress_at__isnull=False)
+        for position, attempt, said in calls.values_list("position", "attempt", "progress"):
+            if waiting.get(position) == attempt:
+                told[position] = progress_told(said)
+    return told
 
 
 def _task(
     task: TaskDefinition, value: Mapping[str, Any], retry_at: dt.datetime | None, person: Any, done: set[int],
-    stage: Any, instance: Instance, said: TaskProgress | None,
+    stage: Any, instance: Instance, said: tuple[float | None, str] | None,
 ) -> Task:  # fmt: skip
     kind, state = task.kind.value, value["state"]
     human_task, assigned, holder, due = person or (None, value["assigned_to"], value["claimed_by"], value["due_at"])
@@ -165,8 +174,8 @@ def _task(
         outcome=value["outcome"], error=masked(value["error"] or {}, template=instance.template_id),
         due_at=due, scheduled_at=value["scheduled_at"],
         started_at=value["started_at"], finished_at=value["finished_at"], retry_at=retry_at, human_task=human_task,
-        done=task.position in done, fact="", percent=said.percent if said else None,
-        message=said.message if said else "",
+        done=task.position in done, fact="", percent=said[0] if said else None,
+        message=said[1] if said else "",
     )  # fmt: skip
     object.__setattr__(made, "fact", fact(made, done, stage.state, instance))
     return made

@@ -20,6 +20,10 @@ _EVENTS = (
 )  # fmt: skip
 
 
+# Those of which the page also says what was said.
+_TOLD = ("CompensationCompleted", "CompensationFailed", "CompensationSkipped")
+
+
 @dataclass(frozen=True, slots=True)
 class Undoing:
     """One task that is, was or will be undone."""
@@ -62,7 +66,7 @@ def read(instance: Instance) -> Rollback:
     ).order_by("sequence")
     done_at: dict[str, int] = {}
     undo: dict[str, list[Any]] = {}
-    for name, sequence, at, stage, task, attempt in events.exclude(event="CompensationFailed").values_list(
+    for name, sequence, at, stage, task, attempt in events.exclude(event__in=_TOLD).values_list(
         "event", "sequence", "occurred_at", "stage_name", "task_name", "attempt"
     ):
         node = f"{stage}/{task}"
@@ -70,10 +74,10 @@ def read(instance: Instance) -> Rollback:
             done_at[node] = sequence
         elif name != "RetryScheduled":
             undo.setdefault(node, []).append((name, sequence, at, attempt, {}))
-    failures = events.filter(event="CompensationFailed").values_list(
+    told = events.filter(event__in=_TOLD).values_list(
         "event", "sequence", "occurred_at", "stage_name", "task_name", "attempt", "data"
     )
-    for name, sequence, at, stage, task, attempt, data in failures:
+    for name, sequence, at, stage, task, attempt, data in told:
         undo.setdefault(f"{stage}/{task}", []).append((name, sequence, at, attempt, data or {}))
     tasks = instance.by_node
     begun = sorted((task for task in undo if task in tasks), key=lambda node: min(one[1] for one in undo[node]))
@@ -108,15 +112,17 @@ def _step(task: Task, number: int, events: list[Any], *, next_up: bool, stuck: b
     sign = words.task_sign(task.state, "SERVICE")
     match task.state:
         case TaskState.COMPENSATED:
-            text = "Undone by hand" if not where and not who else "Undone"
+            by_hand = bool(data.get("by_hand"))
+            text = _because("Undone by hand" if by_hand else "Undone", data if by_hand else {})
         case TaskState.COMPENSATION_FAILED:
-            text = f"Try {attempt} of {max(attempt or 1, most)} failed: {error.get('message') or 'no reason given'}"
+            why = str(error.get("message") or "no reason given").rstrip(".")
+            text = f"Try {attempt} of {max(attempt or 1, most)} failed: {why}"
         case TaskState.COMPENSATING:
             text = f"Try {attempt or 1} of {max(attempt or 1, most)} is under way"
             if name == "CompensationFailed":
                 text = f"Try {attempt} of {most} failed, tried again"
         case TaskState.COMPLETED if name == "CompensationSkipped":
-            sign, text = Sign("skipped", "skipped", "Left as it is"), "Its effect stands"
+            sign, text = Sign("skipped", "skipped", "Left as it is"), _because("Its effect stands", data)
         case _:
             sign = Sign("pending", "pending", "Next" if next_up else "To come")
             text = "Starts when the one above is undone or left" if stuck and next_up else "Comes when it is its turn"
@@ -125,6 +131,11 @@ def _step(task: Task, number: int, events: list[Any], *, next_up: bool, stuck: b
         task=task, number=number, sign=sign, how=who, where=where, text=text, code=str(error.get("code") or ""), at=at,
         stuck=task.state == TaskState.COMPENSATION_FAILED, going=task.state == TaskState.COMPENSATING,
     )  # fmt: skip
+
+
+def _because(text: str, data: Mapping[str, Any]) -> str:
+    reason = str(data.get("reason") or "").strip()
+    return f"{text}: “{reason}”" if reason else text
 
 
 def _stays(instance: Instance, undone: set[str]) -> tuple[tuple[str, str, Sign], ...]:
@@ -136,7 +147,7 @@ def _stays(instance: Instance, undone: set[str]) -> tuple[tuple[str, str, Sign],
             case TaskState.COMPLETED:
                 why = "says nothing about undoing" if not task.definition.compensate else "its effect stands"
             case TaskState.FAILED:
-                why = f"failed, had no effect: {task.error.get('code') or 'no code'}"
+                why = f"failed, is left alone: {task.error.get('code') or 'no code'}"
             case TaskState.CANCELLED:
                 why = "was withdrawn" if task.attempt else "was never sent"
             case TaskState.SKIPPED:

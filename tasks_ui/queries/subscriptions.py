@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,16 +9,16 @@ from typing import Any
 from django.db.models import QuerySet
 
 from tasks_ui import words
+from tasks_ui.queries.differing import text_of, told
 from tasks_ui.words import Sign
 from workflows.definitions.problems import below
 from workflows.engine.lifecycle import SubscriptionStatus
 from workflows.models import Product, Subscription, SubscriptionEvent, SubscriptionVersion
 from workflows.runtime import holding
 from workflows.runtime.masking import masked_at
-from workflows.subscriptions import Difference, startable, versions_apart
+from workflows.subscriptions import startable, versions_apart
 
 _IN_A_CHOICE = 200
-_IN_A_LINE = 200
 _VERSIONS = 50
 _EVENTS = 50
 _RELATED = 100
@@ -31,16 +30,6 @@ class Value:
 
     pointer: str
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What differs in one place; an empty text: it is not there."""
-
-    pointer: str
-    kind: str
-    before: str
-    after: str
 
 
 def listed(asked: Mapping[str, str]) -> QuerySet[Subscription]:
@@ -74,7 +63,7 @@ def values_of(value: Any, pointer: str = "") -> list[Value]:
         return [line for key, inner in value.items() for line in values_of(inner, below(pointer, key))]
     if isinstance(value, dict) and not pointer:
         return []
-    return [Value(pointer, _text(value))]
+    return [Value(pointer, text_of(value))]
 
 
 def named_by(context: Mapping[str, Any]) -> Subscription | None:
@@ -120,22 +109,11 @@ def changes(row: Subscription, *, before: str, after: str) -> dict[str, Any]:
         "before": one,
         "after": other,
         "status_changed": one.status != other.status,
-        "lines": [_change(difference) for difference in versions_apart(one, other)],
+        "lines": [told(difference) for difference in versions_apart(one, other)],
     }
-
-
-def _change(one: Difference) -> Change:
-    before = "" if one.kind == "added" else _text(masked_at(one.pointer, one.before))
-    after = "" if one.kind == "removed" else _text(masked_at(one.pointer, one.after))
-    return Change(one.pointer, one.kind, before, after)
 
 
 def _number(text: str, *, most: int) -> int | None:
     if text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= most:
         return int(text)
     return None
-
-
-def _text(value: Any) -> str:
-    text = value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _IN_A_LINE else f"{text[:_IN_A_LINE]} …"

@@ -21,6 +21,7 @@ from workflows.models.progress import MESSAGE_LENGTH
 from workflows.runtime.backlog import Why
 from workflows.runtime.pausing import EngineState
 from workflows.runtime.phases import PhaseState, PluginState
+from workflows.runtime.whereabouts import MOST, Direction
 
 Schema = Mapping[str, Any]
 
@@ -143,6 +144,44 @@ _STAGE: Schema = _object(
     },
     optional=("kind", "activity", "warning", "phases"),
 )
+_WHERE: Mapping[str, Schema] = {
+    "direction": {**_one_of(Direction), "description": "Which way it goes, or went last."},
+    "reason": {
+        "anyOf": [
+            _object(
+                {
+                    "by": {"type": "string", "enum": ["operator", "policy", "guard", "failure"]},
+                    "actor": MAYBE_TEXT,
+                    "at": MAYBE_MOMENT,
+                    "message": TEXT,
+                    "guard": MAYBE_TEXT,
+                    "task": MAYBE_TEXT,
+                    "error": MAYBE_OBJECT,
+                }
+            ),
+            {"type": "null"},
+        ],
+        "description": "Why it was turned round, or what it does not go on for; null while all is well.",
+    },
+    "current": {
+        **_list(
+            _object(
+                {
+                    "stage_name": TEXT,
+                    "task_name": TEXT,
+                    "position": NUMBER,
+                    "of": NUMBER,
+                    "function": MAYBE_TEXT,
+                    "direction": _one_of(Direction),
+                    "state": _one_of(TaskState),
+                    "attempt": NUMBER,
+                }
+            )
+        ),
+        "description": f"What is being done, undone or waited for (at most {MOST}): its place in its stage, and the "
+        "step, queue or assignee behind it.",
+    },
+}
 _TEMPLATE: Mapping[str, Schema] = {
     "id": ID,
     "workflow_name": TEXT,
@@ -423,7 +462,9 @@ SCHEMAS: Mapping[str, Any] = {
     "Template": _object({**_TEMPLATE, "published_by": TEXT, "created_at": MOMENT, "definition": OBJECT}),
     "TemplatePage": _page("TemplateSummary"),
     "TemplateCheck": _object({"valid": {"type": "boolean", "const": True}, "warnings": _list(ref("Fault"))}),
-    "Instance": _object({**_INSTANCE, "context": OBJECT, "search": _SEARCH, **_MOMENTS, "stages": _list(_STAGE)}),
+    "Instance": _object(
+        {**_INSTANCE, **_WHERE, "context": OBJECT, "search": _SEARCH, **_MOMENTS, "stages": _list(_STAGE)}
+    ),
     "InstanceSummary": _object(
         {
             **_INSTANCE,

@@ -34,10 +34,10 @@ def masked(value: Any, *, template: uuid.UUID | None = None) -> Any:
     return _masked(value, tuple(settings.MASKED_KEYS), names)
 
 
-def masked_at(pointer: str, value: Any) -> Any:
-    """This will give the value at a JSON pointer as it may be shown."""
+def masked_at(pointer: str, value: Any, *, template: uuid.UUID | None = None) -> Any:
+    """This will give the value at a JSON pointer as it may be shown; `template` is as for `masked`."""
     parts = [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")]
-    secret, names = tuple(settings.MASKED_KEYS), frozenset[str]()
+    secret, names = tuple(settings.MASKED_KEYS), _of_template(template) if template is not None else frozenset()
     hidden = value is not None and any(_is_secret(part, secret, names) for part in parts)
     return MASK if hidden else _masked(value, secret, names)
 

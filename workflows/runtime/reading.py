@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db.models import prefetch_related_objects
@@ -15,6 +15,7 @@ from workflows.engine.lifecycle import UNDOING, TaskState
 from workflows.engine.snapshot import Snapshot, Task
 from workflows.models import CALL, HumanTask, Person, StepCallback, TaskProgress, WorkflowInstance
 from workflows.models.progress import MESSAGE_LENGTH
+from workflows.runtime import whereabouts
 from workflows.runtime.loading import definition_of
 from workflows.runtime.masking import masked
 from workflows.runtime.phases import Seen, phases_of
@@ -28,6 +29,7 @@ def instance_json(instance: WorkflowInstance, *, at: int | None = None) -> dict[
     head = _head(instance, snapshot)
     return {
         **head,
+        **_where(instance, definition, snapshot),
         "search": values_of(definition.search, head["context"]),
         "stages": [
             {
@@ -171,6 +173,53 @@ def _head(instance: WorkflowInstance, snapshot: Snapshot) -> dict[str, Any]:
         "finished_at": moment(snapshot.finished_at),
         "last_sequence": snapshot.last_sequence,
     }
+
+
+def _where(instance: WorkflowInstance, definition: WorkflowDefinition, snapshot: Snapshot) -> dict[str, Any]:
+    """Which way it goes, why it does not go on or was turned round, and what is being done."""
+    direction = whereabouts.direction_of(snapshot.state)
+    turned = direction is whereabouts.Direction.UNDOING
+    attempts = (
+        (position, task.state, (task.compensation if task.compensation and turned else task).attempt)
+        for position, task in enumerate(snapshot.tasks)
+    )
+    doing = whereabouts.doing(definition, snapshot.state, attempts)
+    return {
+        "direction": str(direction),
+        "reason": _reason(instance, snapshot, doing),
+        "current": [
+            {
+                "stage_name": one.definition.stage_name,
+                "task_name": one.definition.task_name,
+                "position": one.place,
+                "of": one.places,
+                "function": one.function,
+                "direction": str(direction),
+                "state": one.state,
+                "attempt": one.attempt,
+            }
+            for one in doing
+        ],
+    }
+
+
+def _reason(
+    instance: WorkflowInstance, snapshot: Snapshot, doing: Sequence[whereabouts.Doing]
+) -> dict[str, Any] | None:
+    if whereabouts.direction_of(snapshot.state) is whereabouts.Direction.UNDOING:
+        turn = whereabouts.turn_of(instance.pk, until=snapshot.last_sequence)
+        if turn is None:
+            return None
+        why: dict[str, Any] = {"by": turn.by, "actor": turn.actor, "at": moment(turn.at), "message": turn.message}
+        return {**why, "guard": turn.guard, "task": turn.task, "error": turn.error}
+    failed = next((one for one in doing if one.state == TaskState.FAILED), None)
+    if failed is None:
+        return None
+    task = snapshot.tasks[failed.definition.position]
+    error = task.error or {}
+    message = str(error.get("message") or error.get("code") or f"{failed.definition.key} failed.")
+    why = {"by": "failure", "actor": None, "at": moment(task.finished_at), "message": message}
+    return {**why, "guard": None, "task": failed.definition.key, "error": task.error}
 
 
 def progress_of(instance: WorkflowInstance, snapshot: Snapshot) -> dict[int, dict[str, Any]]:
