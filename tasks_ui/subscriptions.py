@@ -38,6 +38,7 @@ def subscriptions(request: Any) -> HttpResponse:
         "filtered": any(asked.values()),
         "products": query.products(),
         "statuses": list(SubscriptionStatus),
+        "validate_all": query.validate_all() if request.person.is_operator else None,
     }
     return render(request, "tasks_ui/subscriptions.html", values)
 

@@ -24,6 +24,7 @@ from workflows.runtime.wakeups import Ear, News, Voice
 from workflows.runtime.workers import Report, Worker
 from workflows.steps import observers
 from workflows.steps.runner import InHand, StepRunner
+from workflows.subscriptions import validating
 
 _connected = False
 _counting = False
@@ -123,7 +124,7 @@ def _relay(team: InHand) -> Job:
 
 
 def _clock(team: InHand) -> Job:
-    clock = Clock(now=moments.now)
+    clock = Clock(now=moments.now, chores=(validating.go_on,))
     return Job(clock.worker, clock.heard, kind="clock")
 
 

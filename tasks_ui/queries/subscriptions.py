@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +14,10 @@ from tasks_ui.queries.differing import text_of, told
 from tasks_ui.words import Sign
 from workflows.definitions.problems import below
 from workflows.engine.lifecycle import SubscriptionStatus
-from workflows.models import Product, Subscription, SubscriptionEvent, SubscriptionVersion
+from workflows.models import Product, Subscription, SubscriptionEvent, SubscriptionVersion, WorkflowTemplate
 from workflows.runtime import holding
 from workflows.runtime.masking import masked_at
-from workflows.subscriptions import startable, versions_apart
+from workflows.subscriptions import startable, validating, versions_apart
 
 _IN_A_CHOICE = 200
 _VERSIONS = 50
@@ -49,6 +50,14 @@ def listed(asked: Mapping[str, str]) -> QuerySet[Subscription]:
 def products() -> list[str]:
     """This will give the names of products for a choice."""
     return list(Product.objects.order_by("name").values_list("name", flat=True)[:_IN_A_CHOICE])
+
+
+def validate_all() -> uuid.UUID | None:
+    """This will give the template that validates all of them, where it is published."""
+    named = WorkflowTemplate.objects.latest().filter(
+        component_name=validating.COMPONENT, workflow_name=validating.TITLE
+    )
+    return named.values_list("pk", flat=True).first()
 
 
 def with_signs(rows: Sequence[Subscription]) -> list[tuple[Subscription, Sign]]:

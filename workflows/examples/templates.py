@@ -7,6 +7,7 @@ from pathlib import Path
 from workflows.definitions import strict_json
 from workflows.definitions.schema import Json
 from workflows.examples import flows, nodes
+from workflows.flows import validate_all
 
 NAMES = (
     "pizza",
@@ -18,7 +19,7 @@ NAMES = (
     "claim_intake",
 )
 FLOWS = {"web_order": flows.web_order, "trip": flows.trip}
-OWNED = nodes.WORKFLOWS
+OWNED = {**nodes.WORKFLOWS, validate_all.title: validate_all}
 """Those about subscriptions: started on what is there, so that no traffic starts them."""
 
 

@@ -15,15 +15,17 @@ most of a batch, another clock is at it: this one then looks further down the ro
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from django.db import connection
 
 from workflows.conf import settings
+from workflows.models.locking import is_away
 from workflows.runtime import bulk_retry, deadlines, pausing, schedules
 from workflows.runtime.listeners import Committed
 from workflows.runtime.workers import REST, Worker
@@ -42,13 +44,23 @@ ONE_WRITER = Pace(batch=20, rest=1.5)
 
 AFTER_PAUSE = 2.0
 """Seconds."""
+CHORE_FAILED = dt.timedelta(seconds=30)
+"""So long after a failure a chore is tried again."""
+logger = logging.getLogger(__name__)
+
+
+Chore = Callable[[dt.datetime], dt.datetime | None]
 
 
 class Clock:
-    """Sleeps until the earliest deadline, or until a commit arms an earlier one. `now` tells the time."""
+    """Sleeps until the earliest deadline, or until a commit arms an earlier one. `now` tells the time.
 
-    def __init__(self, *, now: Callable[[], dt.datetime]) -> None:
+    `chores` are done each time that it looks; each says when it wants to be done again at the latest.
+    """
+
+    def __init__(self, *, now: Callable[[], dt.datetime], chores: Sequence[Chore] = ()) -> None:
         self._now = now
+        self._chores = chores
         self._lock = threading.Lock()
         self._next: dt.datetime | None = None
         self._skip = 0
@@ -82,8 +94,10 @@ class Clock:
         began = time.monotonic()
         fired = deadlines.fire(self._now(), most=most, skip=self._skip)
         others = schedules.fire(self._now()) + bulk_retry.go_on(self._now())
+        again = self._do_chores()
         took = time.monotonic() - began
-        due = min((one for one in (deadlines.next_due(), schedules.next_due()) if one is not None), default=None)
+        coming = (deadlines.next_due(), schedules.next_due(), *again)
+        due = min((one for one in coming if one is not None), default=None)
         with self._lock:
             self._next = due
         crowded = fired.due == most and fired.idle * 2 > most
@@ -98,6 +112,19 @@ class Clock:
             return self._pause(due)
         self.worker.doze(took * pace.rest)
         return 0
+
+    def _do_chores(self) -> list[dt.datetime | None]:
+        again = []
+        for chore in self._chores:
+            try:
+                again.append(chore(self._now()))
+            except Exception as error:
+                if is_away(error):
+                    raise
+                # A bug in one: deadlines and schedules go off all the same.
+                logger.exception("A chore of the clock failed")
+                again.append(self._now() + CHORE_FAILED)
+        return again
 
     def _pause(self, due: dt.datetime | None) -> float:
         return REST if due is None else max(0.0, (due - self._now()).total_seconds())

@@ -5,14 +5,20 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
-from workflows.definitions.schema import Target
+from workflows.definitions.schema import Target, WorkflowDefinition
 from workflows.engine.decision import Rejected
 from workflows.engine.rules import subscriptions as rules
 from workflows.models import WorkflowTemplate
-from workflows.runtime.holding import standing_of
+from workflows.runtime.holding import NAMED, standing_of
 from workflows.runtime.loading import definition_of
 
 _ORDER = tuple(Target)
+
+
+def _can_be_told(definition: WorkflowDefinition) -> bool:
+    """Whether its start takes the id of a subscription: what is about the whole site has no place for it."""
+    schema = definition.context_schema or {}
+    return schema.get("additionalProperties") is not False or NAMED in schema.get("properties", {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,8 @@ def startable(key: uuid.UUID) -> list[Startable]:
         definition = definition_of(pk)
         refusal = rules.may_not_start(definition, standing)
         if definition.target is None or (refusal is not None and refusal.code == "wrong_product"):
+            continue
+        if not _can_be_told(definition):
             continue
         found.append(
             Startable(
