@@ -6,7 +6,7 @@ from workflows.models import triggers
 
 
 class Migration(migrations.Migration):
-    dependencies = [("workflows", "0014_no_second_look_at_the_instance")]
+    dependencies = [("workflows", "0013_no_second_look_at_the_instance")]
 
     operations = [
         migrations.RunPython(
