@@ -5,16 +5,18 @@ import datetime as dt
 import pytest
 from django.contrib.auth.models import Group
 
+from tests.builders import expected_of, plugin
 from tests.steps import flows
 from workflows.definitions.parsing import parse_template
 from workflows.engine.commands import DecideTask, RetryTask, SendSignal, StartWorkflow
 from workflows.models import LoggedEvent, TaskInstance, WorkflowInstance
+from workflows.runtime import plugins
 from workflows.runtime.asking import Asked, Reference
 from workflows.runtime.deadlines import fire_due
 from workflows.runtime.handling import handle
 from workflows.runtime.publishing import publish_template
 from workflows.runtime.replay import check_history
-from workflows.steps import begin, conditional, focus, group, inputstep, step, workflow
+from workflows.steps import activity, begin, conditional, focus, group, inputstep, step, workflow
 from workflows.steps.runner import StepRunner
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
@@ -251,11 +253,37 @@ def test_a_step_is_a_function_for_its_own_tests():
     assert flows.inside({"count": 1}) == {"seen": ["count"], "count": 2}
 
 
+def test_an_activity_in_a_chain_is_a_stage_of_its_own_and_what_follows_is_another():
+    def processed():
+        return begin >> flows.reserve >> activity("intake") >> activity("intake", stage="again") >> flows.ship
+
+    processed.__qualname__ = "processed"
+    template = workflow("Processed", component="FLOWS")(processed).template
+    assert [(one["stage_name"], one.get("activity"), len(one.get("tasks", ()))) for one in template["stages"]] == [
+        ("STEPS", None, 1), ("intake", "intake", 0), ("again", "intake", 0), ("STEPS_2", None, 1)
+    ]  # fmt: skip
+
+    bill = plugin({"task_name": "bill", "task_type": "STEP", "step": flows.charge.name})
+    undo = plugins.ask_with(lambda _, phase, __: expected_of({"parallel": [bill]}, phase))
+    try:
+        started(template, amount=7, address={})
+        instance = go_on()
+    finally:
+        undo()
+
+    assert instance.state == "COMPLETED"
+    assert flows.calls == ["reserve", "charge", "charge", "ship"]
+
+
 def test_mistakes_are_told_when_the_module_is_loaded():
     with pytest.raises(TypeError, match="is no step"):
         begin >> len
     with pytest.raises(TypeError, match="done by people"):
         conditional(bool)(inputstep("Ask", assigned_to="x"))
+    with pytest.raises(TypeError, match="is an activity"):
+        conditional(bool)(begin >> activity("intake"))
+    with pytest.raises(TypeError, match="cannot stand in a group"):
+        group("G", begin >> activity("intake"), name="g")
     with pytest.raises(TypeError, match="cannot stand in a group"):
         group("G", begin >> inputstep("Ask", assigned_to="x"), name="g")
     with pytest.raises(ValueError, match="two steps named"):

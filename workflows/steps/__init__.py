@@ -2,7 +2,7 @@
 
 from workflows.definitions.schema import Target
 from workflows.steps.callback import callbackstep
-from workflows.steps.chain import conditional, focus, group, inputstep
+from workflows.steps.chain import activity, conditional, focus, group, inputstep
 from workflows.steps.flows import PythonWorkflow, discover, workflow
 from workflows.steps.links import Chain, Step, begin
 from workflows.steps.observers import Seen, TurnRound, guard, listener
@@ -22,6 +22,7 @@ __all__ = [
     "Target",
     "TurnRound",
     "Waiting",
+    "activity",
     "begin",
     "callbackstep",
     "conditional",

@@ -6,8 +6,10 @@ What is not a plain step of its own:
     conditional(lambda state: state["vip"])(call_customer >> send_gift)   steps that may have nothing to do
     focus("order")(reserve >> charge)                                     steps that see one key of the state
     group("Book it", reserve >> charge)                                   many functions as one step, in one transaction
+    activity("document-processing")                                       plugins of others, whoever is registered then
 
-Each gives what can stand in a chain, also within one another (but people and waiting steps not within `group`).
+Each gives what can stand in a chain, also within one another (but people and waiting steps not within `group`, and
+activities within none).
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Any
 
 from workflows.definitions.schema import FailurePolicy, RetryPolicy
 from workflows.steps.atomicity import by_itself
-from workflows.steps.links import Chain, Input, Link, Step, Wrap, chain
+from workflows.steps.links import Activity, Chain, Input, Link, Step, Wrap, chain
 from workflows.steps.outcomes import Done, Failed, Outcome, Perform, Skipped, StepTask, Waiting
 from workflows.steps.state import copy_of
 from workflows.steps.step import remember
@@ -48,6 +50,14 @@ def inputstep(
         **more,
     }
     return Input(title, {key: value for key, value in keys.items() if value is not None})
+
+
+def activity(name: str, *, stage: str | None = None) -> Activity:
+    """This will let the plugins of an activity do their work here (docs/activities.md): a stage of its own.
+
+    `stage` is the name of that stage; without, it is the activity's.
+    """
+    return Activity(name, stage or name)
 
 
 def conditional(predicate: Predicate) -> Callable[..., Chain]:
@@ -94,6 +104,8 @@ def focus(key: str) -> Callable[..., Chain]:
 def _wrapped(inner: Chain, wrap: Wrap, what: str, *, undoing: bool = False) -> Chain:
     elements = []
     for element in inner:
+        if isinstance(element, Activity):
+            raise TypeError(f"{element.title!r} is an activity, a stage of its own; {what}(…) is for steps.")
         if not isinstance(element, Link):
             raise TypeError(f"{element.title!r} is done by people; {what}(…) is for steps. Give it a `when`.")
         back = (*element.wraps_undoing, wrap) if undoing else element.wraps_undoing
@@ -117,7 +129,7 @@ def group(
     """
     links = [element for element in chain(steps) if isinstance(element, Link)]
     if len(links) != len(chain(steps).elements):
-        raise TypeError(f"{title!r}: people are waited for; they cannot stand in a group.")
+        raise TypeError(f"{title!r}: people and plugins are waited for; they cannot stand in a group.")
     return remember(
         Step(
             _named(f"{title} (group)"),

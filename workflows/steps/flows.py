@@ -4,23 +4,24 @@
     def ship_order():
         return begin >> reserve >> charge >> ship
 
-The function is called once, when its module is loaded. What it gives is a stage of tasks in a line; a new version is
-published when that has changed (`manage.py publish_workflows`), and running instances keep theirs.
+The function is called once, when its module is loaded. What it gives is a stage of tasks in a line; an activity is a
+stage of its own, and what follows it another. A new version is published when that has changed (`manage.py
+publish_workflows`), and running instances keep theirs.
 """
 
 from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from django.utils.module_loading import autodiscover_modules
 
 from workflows.conf import settings
-from workflows.definitions.schema import FailurePolicy, RetryPolicy, Target
-from workflows.steps.links import Chain, Element, Input, Link, Step, chain
+from workflows.definitions.schema import ACTIVITY_KIND, FailurePolicy, RetryPolicy, Target
+from workflows.steps.links import Activity, Chain, Input, Link, Step, chain
 from workflows.steps.step import name_of, remember
 
 STAGE = "STEPS"
@@ -67,7 +68,7 @@ def workflow(
             "workflow_name": title,
             "component_name": component,
             "on_failure": FailurePolicy(on_failure).value,
-            "stages": [{"stage_name": STAGE, "stage_order": 1, "tasks": _tasks(name, chain(function()))}],
+            "stages": _stages(name, chain(function())),
         }
         if timeout is not None:
             template["timeout_seconds"] = timeout
@@ -97,10 +98,40 @@ def discover() -> Mapping[str, PythonWorkflow]:
     return dict(_registered)
 
 
-def _tasks(workflow_name: str, whole: Chain) -> list[dict[str, Any]]:
-    tasks: list[dict[str, Any]] = []
-    taken: set[str] = set()
+def _stages(workflow_name: str, whole: Chain) -> list[dict[str, Any]]:
+    lines: list[Activity | list[Link | Input]] = []
     for element in whole:
+        if isinstance(element, Activity):
+            lines.append(element)
+        elif lines and isinstance(lines[-1], list):
+            lines[-1].append(element)
+        else:
+            lines.append([element])
+    taken: set[str] = set()
+    named = {line.stage for line in lines if isinstance(line, Activity)}
+    stages: list[dict[str, Any]] = []
+    for line in lines or [[]]:
+        stage: dict[str, Any] = {"stage_name": "", "stage_order": len(stages) + 1}
+        if isinstance(line, Activity):
+            stage |= {"stage_name": _free(line.stage, {one["stage_name"] for one in stages})}
+            stage |= {"kind": ACTIVITY_KIND, "activity": line.name}
+        else:
+            name = _free(STAGE, {one["stage_name"] for one in stages} | named)
+            stage |= {"stage_name": name, "tasks": _tasks(workflow_name, line, taken)}
+        stages.append(stage)
+    return stages
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    found, number = name, 2
+    while found in taken:
+        found, number = f"{name}_{number}", number + 1
+    return found
+
+
+def _tasks(workflow_name: str, line: Sequence[Link | Input], taken: set[str]) -> list[dict[str, Any]]:
+    tasks: list[dict[str, Any]] = []
+    for element in line:
         key = _key(element.title, taken)
         task = {"task_name": key, "title": element.title, **_task(f"{workflow_name}.{key}", element)}
         if tasks:
@@ -112,14 +143,12 @@ def _tasks(workflow_name: str, whole: Chain) -> list[dict[str, Any]]:
 def _key(title: str, taken: set[str]) -> str:
     plain = re.sub(r"\W+", "_", title.lower()).strip("_") or "step"
     plain = plain if plain.isidentifier() else f"step_{plain}"
-    key, number = plain, 2
-    while key in taken:
-        key, number = f"{plain}_{number}", number + 1
+    key = _free(plain, taken)
     taken.add(key)
     return key
 
 
-def _task(name: str, element: Element) -> dict[str, Any]:
+def _task(name: str, element: Link | Input) -> dict[str, Any]:
     if isinstance(element, Input):
         return {"task_type": "HUMAN", **element.keys}
     step = element.step if not element.wraps else remember(_here(name, element))

@@ -92,7 +92,20 @@ class Input:
     keys: Mapping[str, Any] = field(default_factory=dict)
 
 
-Element = Link | Input
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """The place in a chain where others hook in: the plugins that an activity has when its turn comes."""
+
+    name: str
+    stage: str
+
+    @property
+    def title(self) -> str:
+        """This will give what people read."""
+        return self.name
+
+
+Element = Link | Input | Activity
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +132,7 @@ def chain(what: Step | Chain | Element | Sequence[Any]) -> Chain:
         return what
     if isinstance(what, Step):
         return Chain((Link(what),))
-    if isinstance(what, Link | Input):
+    if isinstance(what, Link | Input | Activity):
         return Chain((what,))
     if isinstance(what, list | tuple):
         return Chain(tuple(element for one in what for element in chain(one)))
