@@ -21,12 +21,12 @@ _FIELDS = (
 )  # fmt: skip
 _LONGEST = 20_000
 _WAYS = {
-    "task_queue": "A queue: a service takes its StartTask",
-    "url": "An address: this site calls it",
-    "step": "A step of this site, by its dotted name",
-    "assigned_to": "A person or a group",
+    "task_queue": "Queue",
+    "url": "Address, which is called",
+    "step": "Step of this site",
+    "assigned_to": "Person or group",
 }
-_POLICIES = {"": "Stop there and wait for an operator", "rollback": "Roll the instance back", "continue": "Go on"}
+_POLICIES = {"": "Wait for an operator", "rollback": "Roll the instance back", "continue": "Go on"}
 _AT: Mapping[str, str] = {"retry": "max_attempts", **dict.fromkeys(DELIVERIES, "target")}
 
 

@@ -20,6 +20,8 @@ from workflows.definitions import strict_json
 from workflows.engine import commands as c
 from workflows.engine.commands import Command
 from workflows.models import (
+    Activity,
+    ActivityRecord,
     ApiToken,
     BulkRetry,
     ControlRecord,
@@ -31,6 +33,8 @@ from workflows.models import (
     Lease,
     LoggedEvent,
     OutboxMessage,
+    Plugin,
+    PluginRun,
     Product,
     QuarantinedMessage,
     Schedule,
@@ -528,6 +532,46 @@ class SubscriptionEventAdmin(_LookOnly):
     list_display = ("subscription", "kind", "actor", "instance", "reason", "occurred_at")
     list_filter = ("kind",)
     list_select_related = ("subscription", "instance")
+    ordering = ("-id",)
+
+
+@admin.register(Activity)
+class ActivityAdmin(_LookOnly):
+    """Activities that somebody has registered for."""
+
+    list_display = ("name", "revision")
+    search_fields = ("name",)
+    ordering = ("name",)
+
+
+@admin.register(Plugin)
+class PluginAdmin(_LookOnly):
+    """Plugins; operators change them on the page of their activity. Secrets are shown nowhere."""
+
+    list_display = ("activity", "name", "registered_by", "registered_at", "changed_by", "changed_at", "deregistered_at")
+    list_select_related = ("activity",)
+    search_fields = ("name",)
+    ordering = ("activity__name", "registered_at", "id")
+    exclude = ("secret",)
+
+
+@admin.register(ActivityRecord)
+class ActivityRecordAdmin(_LookOnly):
+    """Who registered, changed and deregistered what."""
+
+    list_display = ("activity", "revision", "kind", "plugin", "actor", "reason", "at")
+    list_filter = ("kind",)
+    list_select_related = ("activity",)
+    ordering = ("-id",)
+
+
+@admin.register(PluginRun)
+class PluginRunAdmin(_LookOnly):
+    """Who took part in which instance."""
+
+    list_display = ("activity", "name", "phase", "instance", "mandatory", "system", "regulation", "frozen_at")
+    list_select_related = ("instance",)
+    search_fields = ("activity", "name")
     ordering = ("-id",)
 
 

@@ -171,3 +171,16 @@ def test_who_sees_and_who_acts(browser_of, people):
     strict.force_login(people["olivia"])
     assert strict.post("/plugins/deregister/", {"activity": "intake", "plugin": "scan"}).status_code == 403
     assert Plugin.objects.registered().count() == 1
+
+
+def test_the_admin_shows_them_and_changes_none(browser_of, begin):
+    put("scan", url="https://a.example/", secret="tell nobody")
+    begin(CLAIM, "C-1")
+    client = browser_of("admin")
+
+    for table in ("activity", "plugin", "activityrecord", "pluginrun"):
+        assert client.get(f"/admin/workflows/{table}/").status_code == 200, table
+        assert client.get(f"/admin/workflows/{table}/add/").status_code == 403
+    said = client.get(f"/admin/workflows/plugin/{Plugin.objects.get().pk}/change/")
+    assert said.status_code == 200
+    assert "tell nobody" not in said.content.decode()
