@@ -8,6 +8,7 @@ from tests.steps.test_flows import AT, alone, go_on
 from workflows.engine import commands as c
 from workflows.models import StepCallback
 from workflows.runtime import callbacks
+from workflows.runtime.masking import MASK
 from workflows.runtime.reading import instance_json
 from workflows.runtime.replay import check_history
 
@@ -182,3 +183,15 @@ def test_the_state_log_goes_back_page_by_page(people, begin, say, browser_of):
         before = answer.context["older_steps"]
 
     assert seen == [(f"S/t{n:02}", str(n - 1) if n else "", str(n)) for n in range(44, -1, -1)]
+
+
+def test_secrets_of_the_state_log_and_of_reasons_are_shown_to_nobody(people, begin, say, look):
+    line = workflow(stage("S", service("reserve", **undo()), service("pay", "reserve", on_failure="rollback")))
+    instance = begin(line, "LINE-2", password="hunter1")
+    say(instance, c.CompleteTask("S", "reserve", output={"password": "hunter2", "box": {"api_key": "hunter3"}}))
+    error = {"code": "no", "message": "No", "details": {"token": "hunter4"}}
+    say(instance, c.FailTask("S", "pay", error=error))
+
+    for html in (look(instance, tab="data"), look(instance), str(instance_json(instance))):
+        assert "hunter" not in html
+    assert MASK in look(instance, tab="data")
