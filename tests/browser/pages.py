@@ -18,7 +18,8 @@ class Place:
 NAMES = (
     "sign-in", "overview", "instances", "instance", "failed", "timeline", "history", "data", "tasks", "messages",
     "act", "inbox", "task", "templates", "template", "publish", "start", "start-form", "quarantine",
-    "quarantined", "subscriptions", "queues", "queue", "engine", "not-found",
+    "quarantined", "subscriptions", "queues", "queue", "engine", "activities", "activity", "plugin",
+    "not-found",
 )  # fmt: skip
 
 
@@ -70,6 +71,11 @@ def furnish(office: Office) -> dict[str, Place]:
         Place("queues", "/queues/", action=("link", "make_food_queue")),
         Place("queue", "/queues/make_food_queue/"),
         Place("engine", "/engine/", action=("button", "Pause everything")),
+        Place("activities", "/activities/", action=("link", "document-processing")),
+        Place(
+            "activity", "/activities/document-processing/?attributes=amount%3D5", action=("link", "Register a plugin")
+        ),
+        Place("plugin", "/plugins/register/?activity=document-processing", action=("button", "Register it")),
         Place("not-found", "/instances/00000000-0000-0000-0000-000000000000/"),
     )
     assert tuple(place.name for place in places) == NAMES
