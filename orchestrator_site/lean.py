@@ -45,8 +45,9 @@ def load_rest_framework() -> None:
 
 
 def load_channel_layer() -> None:
-    """Load Channels' layer for Redis."""
-    with without("cryptography.fernet"):
+    """Load Channels' layer for Redis, and the client library for it."""
+    # The client measures itself with OpenTelemetry where that is installed; spans are our own affair.
+    with without("cryptography.fernet", "opentelemetry"):
         import channels_redis.pubsub  # noqa: F401
 
 

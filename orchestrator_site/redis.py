@@ -14,10 +14,10 @@ def channel_layer(url: str, *, prefix: str, only_sends: bool = False) -> dict[st
             "CONFIG": {"url": url, "prefix": prefix},
         }
     # Not at the top: a worker, which only sends, would carry 7 MB of it for nothing.
+    lean.load_channel_layer()
     from redis.asyncio.retry import Retry
     from redis.backoff import ConstantBackoff
 
-    lean.load_channel_layer()
     host: dict[str, Any] = {
         "address": url,
         # Unsized, the client library stops at 100 connections: a storm of page loads would fail half way.

@@ -12,7 +12,8 @@ from tests.tree import ROOT
 
 SERVES_NO_TLS = {"OpenSSL", "cryptography.hazmat", "service_identity", "cbor2", "click", "cffi", "pycparser"}
 ONLY_FOR_MIGRATIONS = {"sqlparse.engine", "sqlparse.sql"}
-ONLY_FOR_TESTS = {"requests", "charset_normalizer", "pygments"}
+ONLY_FOR_TESTS = {"requests", "charset_normalizer", "pygments", "psutil"}
+ONLY_WITH_TELEMETRY = {"opentelemetry"}
 FOR_THE_DESCRIPTION_OF_THE_API = {"drf_spectacular.openapi", "jsonschema", "yaml"}
 FOR_PAGES = {
     "daphne",
@@ -58,7 +59,9 @@ def test_a_web_process_loads_nothing_that_it_has_no_use_for(settings_of_a_site):
     modules = loaded("serve", then, **settings_of_a_site)
 
     assert {"daphne.server", "rest_framework.compat", "workflows.live.hub", "tasks_ui.urls"} <= modules
-    assert not modules & (SERVES_NO_TLS | ONLY_FOR_MIGRATIONS | ONLY_FOR_TESTS | FOR_THE_DESCRIPTION_OF_THE_API)
+    assert not modules & (
+        SERVES_NO_TLS | ONLY_FOR_MIGRATIONS | ONLY_FOR_TESTS | ONLY_WITH_TELEMETRY | FOR_THE_DESCRIPTION_OF_THE_API
+    )
 
 
 def test_a_worker_process_loads_nothing_that_only_pages_need(settings_of_a_site):
