@@ -33,8 +33,9 @@ def load_daphne() -> None:
     """Load Daphne's server; chooses Twisted's reactor."""
     # The third makes haste with long texts from clients, of which there are none, and brings a parser of C.
     with without("OpenSSL", "cbor2", "_nvx_utf8validator", "click"):
-        # Imported whether it is found or not: it brings `cryptography`, and nobody calls it.
+        # Imported whether they are found or not: one brings `cryptography`, and both are for clients.
         load_when_used("autobahn.wamp.auth")
+        load_when_used("hyperlink")
         import daphne.server  # noqa: F401
 
 
