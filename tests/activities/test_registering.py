@@ -10,7 +10,7 @@ from workflows.activities.plugin import InvalidPlugin
 from workflows.activities.registry import expected_plugins
 from workflows.engine.plugins import Phase
 from workflows.models import Activity, ActivityRecord, Plugin
-from workflows.runtime import registering
+from workflows.runtime import listeners, registering
 from workflows.runtime.registering import Became, deregister, register
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
@@ -96,9 +96,9 @@ def test_faults_change_nothing():
         with pytest.raises(InvalidPlugin):
             put("b", **wrong)
     with pytest.raises(InvalidPlugin) as raised:
-        register("x" * 101, {"name": "a"}, by="olga")
+        register("x" * 201, {"name": "a"}, by="olga")
     assert [(one.pointer, one.code) for one in raised.value.problems] == [
-        ("", "bad_value"), ("", "required"), ("/phase", "required"),
+        ("", "bad_name"), ("", "required"), ("/phase", "required"),
     ]  # fmt: skip
     assert list(Activity.objects.values()) == before
     assert Plugin.objects.count() == ActivityRecord.objects.count() == 1
@@ -194,3 +194,22 @@ def test_two_who_register_at_once_are_both_registered():
 
     assert sorted(names(look())[0]) == ["p0", "p1", "p2", "p3"]
     assert sorted(ActivityRecord.objects.values_list("revision", flat=True)) == [1, 2, 3, 4]
+
+
+def test_names_that_are_too_long_together_for_a_call():
+    put("y" * 80, activity="x" * 100, url="https://a.example/")
+    put("y" * 80, activity="x" * 200)
+    with pytest.raises(InvalidPlugin) as raised:
+        put("z" * 80, activity="x" * 120, url="https://a.example/")
+    assert [(one.pointer, one.code) for one in raised.value.problems] == [("/name", "bad_value")]
+
+
+def test_whoever_looks_on_is_told():
+    heard = []
+    unsubscribe = listeners.subscribe(heard.append)
+    put("scan")
+    put("scan")
+    deregister("intake", "scan", by="olga")
+    unsubscribe()
+
+    assert [one.everything for one in heard] == [True, True]

@@ -32,6 +32,7 @@ VIOLATIONS = [
     ("client", "workflows/client/calls.py", "import django.conf"),
     ("client", "workflows/client/tasks.py", "from workflows.definitions import strict_json"),
     ("pages", "tasks_ui/urls.py", "from workflows.api import urls"),
+    ("registry", "tasks_ui/queries/activities.py", "from workflows.activities import filters"),
     ("circles", "workflows/definitions/schema.py", "from workflows.definitions import parsing"),
 ]
 
@@ -77,7 +78,7 @@ def test_no_contract_has_been_forgotten():
 
 def test_the_pages_are_kept_from_every_such_room_that_exists():
     # A contract may name only what exists; these are added to it when they are built.
-    rooms = {"messaging", "api", "live", "steps", "activities"}
+    rooms = {"messaging", "api", "live", "steps"}
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     (pages,) = [contract for contract in contracts if contract["id"] == "pages"]
 

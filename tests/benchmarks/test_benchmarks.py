@@ -27,9 +27,9 @@ def measure(folder, *names, **environment):
 
 
 def test_the_figures_of_sqlite(tmp_path):
-    results = measure(tmp_path, "sqlite", "stage-sqlite", "steps-sqlite")
+    results = measure(tmp_path, "sqlite", "stage-sqlite", "plugins-sqlite", "steps-sqlite")
 
-    assert set(results) == {"sqlite", "stage-sqlite", "steps-sqlite"}
+    assert set(results) == {"sqlite", "stage-sqlite", "plugins-sqlite", "steps-sqlite"}
     assert all(result["product"] > 0 and result["ratio"] > 0 for result in results.values())
 
 

@@ -14,9 +14,9 @@ from workflows.definitions.shape import TASK_KEYS, keys_of_task
 from workflows.engine.outgoing import CALLED
 from workflows.engine.plugins import ExcludedPlugin, ExpectedPlugin, Phase
 
-MAX_ACTIVITY = 100
 MAX_NAME = 80
-"""Characters of the two names: together they name the queue of a plugin that is called."""
+MAX_QUEUE = 200
+"""Characters of a queue's name; that of a plugin which is called is made from the names of activity and plugin."""
 MAX_NEIGHBOURS = 200
 MAX_LABEL = 200
 MAX_URL = 2_000
@@ -49,14 +49,23 @@ class InvalidPlugin(ValueError):
 
 def problems_of(said: Json, *, activity: str = "") -> tuple[Problem, ...]:
     """This will give all that is wrong with a plugin as JSON says it, and with the name of its activity."""
-    return in_document_order([*_of_activity(activity), *_problems(said)])
+    return in_document_order([*_of_activity(activity), *_problems(said), *_own_queue(activity, said)])
 
 
 def _of_activity(activity: str) -> Iterator[Problem]:
     for problem in name(slash=False)(activity, "") if activity else ():
         yield Problem("", problem.code, f"Of the activity: {problem.message}")
-    if len(activity) > MAX_ACTIVITY:
-        yield bad_value("", f"The name of an activity has at most {MAX_ACTIVITY} characters.")
+
+
+def _own_queue(activity: str, said: Json) -> Iterator[Problem]:
+    called = isinstance(said, dict) and said.get("url") is not None and isinstance(said.get("name"), str)
+    if called and len(queue_of(activity, said["name"])) > MAX_QUEUE:
+        yield bad_value("/name", "This and the name of the activity are too long together for one that is called.")
+
+
+def queue_of(activity: str, name: str) -> str:
+    """This will name the queue in which work waits for a plugin that is called."""
+    return f"{CALLED}{activity}/{name}"
 
 
 def _problems(said: Json) -> Iterator[Problem]:
@@ -98,8 +107,8 @@ def _name(value: Json, pointer: str) -> Iterator[Problem]:
 
 def _queue(value: Json, pointer: str) -> Iterator[Problem]:
     yield from TASK_KEYS["task_queue"](value, pointer)
-    if isinstance(value, str) and (value.startswith("@") or len(value) > MAX_LABEL):
-        yield bad_value(pointer, f"A queue has at most {MAX_LABEL} characters; names that begin with @ are ours.")
+    if isinstance(value, str) and (value.startswith("@") or len(value) > MAX_QUEUE):
+        yield bad_value(pointer, f"A queue has at most {MAX_QUEUE} characters; names that begin with @ are ours.")
 
 
 def _url(value: Json, pointer: str) -> Iterator[Problem]:
@@ -198,7 +207,7 @@ def expected(activity: str, said: Mapping[str, Json]) -> ExpectedPlugin:
         "on_failure": said["on_failure"],
     }
     if way == "url":
-        task["task_queue"] = f"{CALLED}{activity}/{said['name']}"
+        task["task_queue"] = queue_of(activity, said["name"])
     for key in ("timeout_seconds", "title", "description"):
         if said[key]:
             task[key] = said[key]

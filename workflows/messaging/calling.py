@@ -142,9 +142,12 @@ class Caller:
         with self._lock:
             self._wanted.discard(name)
         seconds = settings.PLUGIN_CALL_SECONDS + _MARGIN_SECONDS
-        taken = leasing.lease(
-            name, worker_id=self._me, max_tasks=room, lease_seconds=seconds, actor="http", at=self._now()
-        )
+        try:
+            taken = leasing.lease(
+                name, worker_id=self._me, max_tasks=room, lease_seconds=seconds, actor="http", at=self._now()
+            )
+        except pausing.EnginePaused:
+            return  # Whoever resumes it has us look at everything.
         if len(taken) == room:
             with self._lock:
                 self._wanted.add(name)

@@ -81,7 +81,8 @@ class Committed:
 
     `unsent`: whether messages wait in the table for a relay, or one in a line may go out now; others are sent by this
     process already.
-    `everything`: the whole engine was paused or goes on, so that everybody looks at everything.
+    `everything`: everybody looks at everything, as the whole engine was paused or goes on, or others take part in its
+    activities now.
     """
 
     at: dt.datetime

@@ -19,7 +19,8 @@ from workflows.definitions.problems import Problem
 from workflows.definitions.schema import Json
 from workflows.models import Activity, ActivityRecord, ActivityRecordKind, Plugin
 from workflows.models.locking import writing
-from workflows.runtime import addresses, moments
+from workflows.runtime import addresses, listeners, moments
+from workflows.runtime.listeners import Committed
 
 MOST = 2_000
 """So many plugins may be registered for one activity."""
@@ -103,6 +104,7 @@ def register(
         row.save()
         kind = ActivityRecordKind.REGISTERED if now is None else ActivityRecordKind.CHANGED
         _record(home, kind, row, before=before, after=after, by=by, reason=reason, at=moment)
+    _tell(moment)
     return Registration(row, Became.REGISTERED if now is None else Became.CHANGED)
 
 
@@ -134,6 +136,12 @@ def deregister(
         row.save()
         gone = ActivityRecordKind.DEREGISTERED
         _record(home, gone, row, before=row.said, after=None, by=by, reason=reason, at=moment)
+    _tell(moment)
+
+
+def _tell(at: dt.datetime) -> None:
+    # Seldom enough to have everybody look.
+    listeners.tell(Committed(at=at, changes=(), everything=True))
 
 
 def _locked(activity: str) -> Activity:
