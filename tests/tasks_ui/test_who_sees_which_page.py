@@ -23,6 +23,7 @@ PAGES = {
     "activities": ("ok", "ok", "ok", "hidden", "ok"),
     "publish": ("ok", "forbidden", "ok", "forbidden", "forbidden"),
     "start": ("ok", "forbidden", "ok", "forbidden", "forbidden"),
+    "add_schedule": ("ok", "forbidden", "ok", "forbidden", "forbidden"),
 }
 ABOUT_ONE = {  # Pages of one thing: who sees it is tested with the thing.
     "instance": "whoever reads everything, and those whose human tasks belong to it",

@@ -186,7 +186,7 @@ def _where(instance: WorkflowInstance, definition: WorkflowDefinition, snapshot:
     doing = whereabouts.doing(definition, snapshot.state, attempts)
     return {
         "direction": str(direction),
-        "reason": _reason(instance, snapshot, doing),
+        "reason": masked(_reason(instance, snapshot, doing), template=instance.template_id),
         "current": [
             {
                 "stage_name": one.definition.stage_name,
