@@ -97,7 +97,7 @@ def _page(request: Any, row: Any, one: Instance) -> dict[str, Any]:
         tab = "graph"
     may_act = request.person.is_operator and not one.frozen
     chosen = one.by_node.get(request.GET.get("node", "")) or most_telling(one)
-    turn = whereabouts.turn_of(one.id, until=one.sequence) if one.rolling else None
+    turn = whereabouts.turn_of(one.id, template=one.template_id, until=one.sequence) if one.rolling else None
     cause = cause_of(one, reason=_reason(one), undoing=_undoing(one), turn=turn)
     values: dict[str, Any] = {
         "tab": tab,

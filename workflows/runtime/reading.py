@@ -207,7 +207,7 @@ def _reason(
     instance: WorkflowInstance, snapshot: Snapshot, doing: Sequence[whereabouts.Doing]
 ) -> dict[str, Any] | None:
     if whereabouts.direction_of(snapshot.state) is whereabouts.Direction.UNDOING:
-        turn = whereabouts.turn_of(instance.pk, until=snapshot.last_sequence)
+        turn = whereabouts.turn_of(instance.pk, template=instance.template_id, until=snapshot.last_sequence)
         if turn is None:
             return None
         why: dict[str, Any] = {"by": turn.by, "actor": turn.actor, "at": moment(turn.at), "message": turn.message}

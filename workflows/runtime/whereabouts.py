@@ -13,6 +13,7 @@ from workflows.definitions.schema import FailurePolicy, TaskDefinition, Workflow
 from workflows.engine import events as e
 from workflows.engine.lifecycle import ENDED, LIVE, ROLLING, UNDOING, InstanceState, TaskState
 from workflows.models import LoggedEvent
+from workflows.runtime.masking import masked
 
 MOST = 20
 """So many tasks at once are named; a stage may have thousands."""
@@ -74,8 +75,8 @@ def direction_of(state: str) -> Direction:
     return Direction.UNDOING if turned else Direction.FORWARD
 
 
-def turn_of(instance_id: uuid.UUID, *, until: int) -> Turn | None:
-    """This will tell why it was turned round last (two queries at most)."""
+def turn_of(instance_id: uuid.UUID, *, template: uuid.UUID, until: int) -> Turn | None:
+    """This will tell why it was turned round last, as it may be shown (two queries at most)."""
     log = LoggedEvent.objects.filter(instance=instance_id, sequence__lte=until).order_by("-sequence")
     row = log.filter(event=e.ROLLBACK_STARTED).values("occurred_at", "sequence", "actor", "data").first()
     if row is None:
@@ -96,7 +97,7 @@ def turn_of(instance_id: uuid.UUID, *, until: int) -> Turn | None:
         reason=str(said.get("reason") or ""),
         actor=row["actor"],
         guard=said.get("guard"),
-        error=(spent.get("data") or {}).get("error"),
+        error=masked((spent.get("data") or {}).get("error"), template=template),
         task=f"{spent['stage_name']}/{spent['task_name']}" if spent else None,
     )
 
