@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,10 +21,10 @@ from workflows.definitions.schema import Json
 from workflows.engine.plugins import Phase
 from workflows.models import Activity, Plugin, WorkflowTemplate
 from workflows.runtime.sql import moment_of
+from workflows.runtime.template_facts import TemplateFacts
 
 _NEWEST = 500
 """Of so many workflows, those published last, the activities are known without a registration."""
-_KEPT = 2_000
 
 _LEAST_COUNTED = 200
 _COUNT = """SELECT %s AS name, COUNT(*), SUM(CASE WHEN t.state IN ('SCHEDULED', 'STARTED', 'WAITING') THEN 1 END),
@@ -44,9 +44,6 @@ _STANDING = f"""SELECT newest.name, SUM(CASE t.state WHEN 'SCHEDULED' THEN 1 ELS
 {_OPEN} GROUP BY newest.name"""
 _WORK = f"""SELECT i.id, i.business_ref_no, t.stage_name, t.task_name, newest.name, newest.phase, newest.mandatory,
   t.state, t.offered_at {_OPEN} ORDER BY newest.frozen_at DESC, t.position LIMIT %s"""
-
-_known: OrderedDict[uuid.UUID, Sequence[tuple[str, str]]] = OrderedDict()
-"""Activities and stages of published versions, which never change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,22 +174,13 @@ def would_take_part(activity: str, attributes: Attributes) -> list[Judged]:
     return judged
 
 
-def _stages(templates: Iterable[uuid.UUID]) -> Mapping[uuid.UUID, Sequence[tuple[str, str]]]:
-    wanted = set(templates)
-    found = {key: known for key in wanted if (known := _known.get(key)) is not None}
-    if missing := wanted - found.keys():
-        rows = WorkflowTemplate.objects.filter(pk__in=missing).values_list("pk", "definition")
-        # One at a time: a version may have thousands of tasks.
-        for key, template in rows.iterator(chunk_size=20):
-            found[key] = _known[key] = _read(template)
-        while len(_known) > _KEPT:
-            _known.popitem(last=False)
-    return found
-
-
 def _read(template: Mapping[str, Json]) -> Sequence[tuple[str, str]]:
     return [
         (activity, stage["stage_name"])
         for stage in sorted(template["stages"], key=lambda stage: stage["stage_order"])
         if (activity := activity_of(stage)) is not None
     ]
+
+
+_stages = TemplateFacts(_read).of
+"""Gives the activities of versions, each with its stage."""

@@ -1,18 +1,17 @@
-"""Which queue a task of a template goes to. Published versions never change, so what they say is kept."""
+"""Which queue a task of a template goes to."""
 
 from __future__ import annotations
 
-import uuid
-from collections import Counter, OrderedDict
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from workflows.definitions.reading import activity_of, read_tasks
 from workflows.definitions.schema import Json, TaskDefinition, TaskKind
 from workflows.models import WorkflowTemplate
 from workflows.runtime.projection import STEP_QUEUE, queue_of, undo_queue_of
+from workflows.runtime.template_facts import TemplateFacts
 
-_KEPT = 2_000
 _NEWEST = 200
 """Of so many workflows, those published last, a queue is named also while it stands idle."""
 
@@ -45,28 +44,11 @@ class Queues:
         return self.undoing.get((stage, task), "")
 
 
-_known: OrderedDict[uuid.UUID, Queues] = OrderedDict()
-
-
 def of_templates() -> set[str]:
     """This will name the queues of services that the newest versions of the workflows use."""
     newest = WorkflowTemplate.objects.latest().order_by("-created_at").values_list("pk", flat=True)
     found = queues_of(newest[:_NEWEST])
     return {name for one in found.values() for name in one.names()} - {STEP_QUEUE}
-
-
-def queues_of(templates: Iterable[uuid.UUID]) -> Mapping[uuid.UUID, Queues]:
-    """This will give the queues of these versions: at most one statement, for those that are not known yet."""
-    wanted = set(templates)
-    found = {key: known for key in wanted if (known := _known.get(key)) is not None}
-    if missing := wanted - found.keys():
-        rows = WorkflowTemplate.objects.filter(pk__in=missing).values_list("pk", "definition")
-        # One at a time: a version may have thousands of tasks.
-        for key, template in rows.iterator(chunk_size=20):
-            found[key] = _known[key] = _read(template)
-        while len(_known) > _KEPT:
-            _known.popitem(last=False)
-    return found
 
 
 def _read(template: Mapping[str, Json]) -> Queues:
@@ -85,3 +67,7 @@ def _read(template: Mapping[str, Json]) -> Queues:
 
 def _work(task: TaskDefinition) -> str:
     return "" if task.kind is TaskKind.HUMAN else queue_of(task)
+
+
+queues_of = TemplateFacts(_read).of
+"""Gives the queues of versions."""
