@@ -41,6 +41,7 @@ from workflows.runtime import leasing, pausing
 from workflows.runtime.asking import Asked
 from workflows.runtime.handling import handle
 from workflows.runtime.listeners import Committed
+from workflows.runtime.sql import ON_OFFER, names_of_queues
 from workflows.runtime.workers import REST, Worker
 
 logger = logging.getLogger(__name__)
@@ -54,17 +55,10 @@ MESSAGE_LENGTH = 180
 DRAIN_SECONDS = 10.0
 _MARGIN_SECONDS = 10
 """A lease lasts so much longer than a call: time to report."""
-_NAMES = """
-WITH RECURSIVE names(queue) AS (
-  SELECT MIN(queue) FROM workflows_taskinstance
-  WHERE state IN ('SCHEDULED', 'STARTED', 'COMPENSATING') AND queue >= %s AND queue < %s
-  UNION ALL
-  SELECT (SELECT MIN(t.queue) FROM workflows_taskinstance t
-    WHERE t.state IN ('SCHEDULED', 'STARTED', 'COMPENSATING') AND t.queue > names.queue AND t.queue < %s)
-  FROM names WHERE names.queue IS NOT NULL
+_NAMES = (
+    names_of_queues("workflows_taskinstance", f"{ON_OFFER} AND queue >= %s AND queue < %s")  # noqa: S608
+    + " SELECT queue FROM names WHERE queue IS NOT NULL"
 )
-SELECT queue FROM names WHERE queue IS NOT NULL
-"""
 _BEHIND = CALLED[:-1] + chr(ord(CALLED[-1]) + 1)
 
 
@@ -128,7 +122,7 @@ class Caller:
         found: set[str] = set()
         if time.monotonic() - self._looked_at >= REST:
             with connection.cursor() as cursor:
-                cursor.execute(_NAMES, [CALLED, _BEHIND, _BEHIND])
+                cursor.execute(_NAMES, [CALLED, _BEHIND] * 2)
                 found = {name for (name,) in cursor.fetchall()}
             self._looked_at = time.monotonic()
         with self._lock:

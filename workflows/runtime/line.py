@@ -45,7 +45,7 @@ from workflows.runtime import pausing, stopped_clocks
 from workflows.runtime.claimed import Claimed
 from workflows.runtime.fresh import FreshMessage
 from workflows.runtime.identity import message_id
-from workflows.runtime.sql import moment_of
+from workflows.runtime.sql import moment_of, names_of_queues
 
 BEHIND = dt.timedelta(seconds=0.25)
 """How much of a rate may be made up for by who comes late."""
@@ -68,13 +68,10 @@ _IN_LINE = f"{_ROWS} WHERE m.queue = %s AND m.state = 'HELD' ORDER BY m.id LIMIT
 _IN_PLACE = f"{_ROWS} WHERE m.queue = %s AND m.place AND m.id > %s ORDER BY m.id LIMIT %s"
 _WITH_A_LINE = """SELECT l.queue FROM workflows_queuelimit l WHERE EXISTS (
   SELECT 1 FROM workflows_outboxmessage m WHERE m.queue = l.queue AND m.state = 'HELD') ORDER BY l.queue"""
-_LINES = """WITH RECURSIVE names(queue) AS (
-  SELECT MIN(queue) FROM workflows_outboxmessage WHERE state = 'HELD'
-  UNION ALL
-  SELECT (SELECT MIN(m.queue) FROM workflows_outboxmessage m WHERE m.state = 'HELD' AND m.queue > names.queue)
-  FROM names WHERE names.queue IS NOT NULL
+_LINES = (
+    names_of_queues("workflows_outboxmessage", "state = 'HELD'")  # noqa: S608
+    + " SELECT queue FROM names WHERE queue IS NOT NULL AND queue NOT IN (SELECT l.queue FROM workflows_queuelimit l)"
 )
-SELECT queue FROM names WHERE queue IS NOT NULL AND queue NOT IN (SELECT l.queue FROM workflows_queuelimit l)"""
 
 
 @dataclass(frozen=True, slots=True)

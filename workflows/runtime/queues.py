@@ -20,7 +20,7 @@ from workflows.runtime.broker import Broker
 from workflows.runtime.identity import read_uuid
 from workflows.runtime.projection import STEP_QUEUE, is_inside
 from workflows.runtime.queue_names import of_templates
-from workflows.runtime.sql import moment_of, written
+from workflows.runtime.sql import ON_OFFER, moment_of, names_of_queues, written
 from workflows.runtime.traffic import Traffic
 
 MOST = 2_000
@@ -36,18 +36,10 @@ _LOOKED_THROUGH = 2_000
 # read from the newest rows by primary key, and say how far back those went. States are written into the statements,
 # not given as parameters: an index on some states only serves a statement that names them.
 
-LIVE = "('SCHEDULED', 'STARTED', 'COMPENSATING')"
-
-_NAMES = f"""
-WITH RECURSIVE names(queue) AS (
-  SELECT MIN(queue) FROM workflows_taskinstance WHERE state IN {LIVE} AND queue > ''
-  UNION ALL
-  SELECT (SELECT MIN(t.queue) FROM workflows_taskinstance t WHERE t.state IN {LIVE} AND t.queue > names.queue)
-  FROM names WHERE names.queue IS NOT NULL
+_NAMES = (
+    names_of_queues("workflows_taskinstance", f"{ON_OFFER} AND queue > ''")  # noqa: S608
+    + " SELECT l.queue FROM workflows_queuelimit l UNION ALL SELECT queue FROM names WHERE queue IS NOT NULL LIMIT %s"
 )
-SELECT l.queue FROM workflows_queuelimit l UNION ALL
-SELECT queue FROM names WHERE queue IS NOT NULL LIMIT %s
-"""  # noqa: S608 (constants of our own)
 
 # A lease that has ended offers the work again. Who took a task without a lease (a message TaskStarted) keeps it.
 # A person's task is no work of its queue: there somebody is only told of it.
@@ -59,7 +51,7 @@ _WAITING = """CASE t.state WHEN 'SCHEDULED' THEN 1
   ELSE COALESCE((SELECT MIN(CASE WHEN l.lease_until > %s THEN 0 ELSE 1 END) FROM workflows_lease l
     WHERE l.instance_id = t.instance_id AND l.position = t.position AND l.compensation = TRUE), 1) END"""
 _OF_QUEUE = f"""FROM workflows_taskinstance t
-  WHERE t.queue = %s AND t.state IN {LIVE} AND (t.task_type <> 'HUMAN' OR t.state = 'COMPENSATING')"""
+  WHERE t.queue = %s AND {ON_OFFER} AND (t.task_type <> 'HUMAN' OR t.state = 'COMPENSATING')"""
 _COUNT = f"""SELECT %s, COUNT(*), SUM(few.waiting), MIN(CASE WHEN few.waiting = 1 THEN few.offered_at END),
   MAX(CASE WHEN few.waiting = 0 THEN few.started_at END)
 FROM (SELECT t.offered_at, t.started_at, {_WAITING} AS waiting {_OF_QUEUE} ORDER BY t.offered_at LIMIT %s) few"""  # noqa: S608
