@@ -186,7 +186,7 @@ def _where(instance: WorkflowInstance, definition: WorkflowDefinition, snapshot:
     doing = whereabouts.doing(definition, snapshot.state, attempts)
     return {
         "direction": str(direction),
-        "reason": masked(_reason(instance, snapshot, doing), template=instance.template_id),
+        "reason": _reason(instance, snapshot, doing),
         "current": [
             {
                 "stage_name": one.definition.stage_name,
@@ -216,10 +216,11 @@ def _reason(
     if failed is None:
         return None
     task = snapshot.tasks[failed.definition.position]
-    error = task.error or {}
-    message = str(error.get("message") or error.get("code") or f"{failed.definition.key} failed.")
+    error = masked(task.error, template=instance.template_id)
+    said = error or {}
+    message = str(said.get("message") or said.get("code") or f"{failed.definition.key} failed.")
     why = {"by": "failure", "actor": None, "at": moment(task.finished_at), "message": message}
-    return {**why, "guard": None, "task": failed.definition.key, "error": task.error}
+    return {**why, "guard": None, "task": failed.definition.key, "error": error}
 
 
 def progress_of(instance: WorkflowInstance, snapshot: Snapshot) -> dict[int, dict[str, Any]]:
