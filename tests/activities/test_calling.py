@@ -219,7 +219,8 @@ def test_who_answers_later_and_never_does_has_its_time_out(scan, called, caller)
     assert (site.state(), error_of(site)["code"]) == ("FAILED", "timeout")
 
 
-def test_a_late_answer_changes_nothing(scan, called, caller):
+def answers_when_told(called):
+    """Have the plugin wait with its answer: events for that it was called, and that it may answer."""
     began, go_on = threading.Event(), threading.Event()
 
     def answer(handler):
@@ -228,6 +229,11 @@ def test_a_late_answer_changes_nothing(scan, called, caller):
         reply(handler, 200, b'{"pages": 9}')
 
     called.answer = answer
+    return began, go_on
+
+
+def test_a_late_answer_changes_nothing(scan, called, caller):
+    began, go_on = answers_when_told(called)
     site = scan()
     caller.look()
     caller._work()
@@ -289,14 +295,7 @@ def test_while_the_engine_is_paused_nobody_is_called(scan, called, caller):
 
 
 def test_an_answer_that_comes_while_it_is_paused_waits(scan, called, caller):
-    began, go_on = threading.Event(), threading.Event()
-
-    def answer(handler):
-        began.set()
-        go_on.wait(20)
-        reply(handler, 200, b'{"pages": 9}')
-
-    called.answer = answer
+    began, go_on = answers_when_told(called)
     site = scan()
     caller.look()
     caller._work()
