@@ -11,8 +11,9 @@ from django.contrib.auth.models import Group, User
 from django.utils import timezone
 
 from tests.api.callers import GROUPS, ROLES, SERVICE_TASK, Caller
+from tests.pauses import pause_is_asked_once as pause_is_asked_once
 from workflows.models import ApiToken
-from workflows.runtime import pausing, tokens
+from workflows.runtime import tokens
 
 
 @pytest.fixture
@@ -92,12 +93,3 @@ def start(service: Caller, publish: Callable[..., dict[str, Any]]) -> Callable[.
         return dict(said.json)
 
     return make
-
-
-@pytest.fixture(autouse=True)
-def _pause_is_asked_once(monkeypatch):
-    """Whether everything is paused is asked anew four times a second, wherever that falls: no test counts on that."""
-    monkeypatch.setattr(pausing.known, "fresh", 3600.0)
-    pausing.known.forget()
-    yield
-    pausing.known.forget()

@@ -12,9 +12,10 @@ from django.contrib.auth.models import Group, User
 from django.core.cache import cache
 from django.test import Client
 
+from tests.pauses import pause_is_asked_once as pause_is_asked_once
 from workflows.engine import commands
 from workflows.models import WorkflowInstance
-from workflows.runtime import handling, pausing, publishing
+from workflows.runtime import handling, publishing
 from workflows.runtime.asking import Asked, Outcome, Reference
 
 ROLES = {
@@ -139,12 +140,3 @@ def sound() -> Callable[[Any], str]:
         return str(html)
 
     return check
-
-
-@pytest.fixture(autouse=True)
-def _pause_is_asked_once(monkeypatch):
-    """Whether everything is paused is asked anew four times a second, wherever that falls: no test counts on that."""
-    monkeypatch.setattr(pausing.known, "fresh", 3600.0)
-    pausing.known.forget()
-    yield
-    pausing.known.forget()
